@@ -1,0 +1,50 @@
+package containertest
+
+import (
+	"os"
+	"testing"
+
+	"attune/runtimes/container"
+	"attune/runtimes/container/docker"
+)
+
+// RequireDocker connects to the Docker engine for the time of a test. Without
+// one the test is skipped, but fails where ATTUNE_REQUIRE_DOCKER or CI is set.
+func RequireDocker(t testing.TB) *docker.Engine {
+	t.Helper()
+	engine, err := docker.New(t.Context(), docker.Options{})
+	if err != nil {
+		missing(t, "NO DOCKER ENGINE, so this is not tested: start one, or set DOCKER_HOST: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Errorf("close docker engine: %v", err)
+		}
+	})
+	return engine
+}
+
+// RequireImage returns the first image of the product that the engine has, or
+// ATTUNE_TEST_IMAGE. Nothing is pulled.
+func RequireImage(t testing.TB, engine container.Engine) container.Image {
+	t.Helper()
+	refs := []string{"attune/base", "attune/shell", "attune/python", "attune/full"}
+	if ref := os.Getenv("ATTUNE_TEST_IMAGE"); ref != "" {
+		refs = []string{ref}
+	}
+	for _, ref := range refs {
+		if image, err := engine.Image(t.Context(), ref); err == nil {
+			return image
+		}
+	}
+	missing(t, "NO TEST IMAGE, so this is not tested: build one of %q, or set ATTUNE_TEST_IMAGE", refs)
+	return container.Image{}
+}
+
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("ATTUNE_REQUIRE_DOCKER") != "" || os.Getenv("CI") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
