@@ -1,0 +1,88 @@
+package supervisor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// oomGuard counts what the kernel kills for want of memory, and sees to it that
+// the kernel prefers user code to the agent. A nil guard does nothing.
+type oomGuard struct {
+	score *os.File // /proc/self/oom_score_adj
+	own   string   // the agent's own value
+}
+
+func newOOMGuard() *oomGuard {
+	g := &oomGuard{}
+	f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
+	if err != nil {
+		return g // without it the kernel takes the largest, mostly the right one
+	}
+	own := make([]byte, 16)
+	if n, _ := f.ReadAt(own, 0); n > 0 { // the error is the end of the file
+		g.score, g.own = f, strings.TrimSpace(string(own[:n]))
+	}
+	return g
+}
+
+// prefer makes a process that is started meanwhile the kernel's first choice. The
+// value is inherited; going back to one's own is allowed to everybody.
+func (g *oomGuard) prefer(start func()) {
+	if g == nil || g.score == nil {
+		start()
+		return
+	}
+	// Neither write can make things worse than not having tried.
+	g.score.WriteAt([]byte("1000"), 0)
+	start()
+	g.score.WriteAt([]byte(g.own), 0)
+}
+
+// kills returns how many processes of this container the kernel has killed; -1
+// where it doesn't tell.
+func (g *oomGuard) kills() int64 {
+	if g == nil {
+		return -1
+	}
+	for _, path := range []string{"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"} {
+		if text, err := os.ReadFile(path); err == nil {
+			return oomKills(text)
+		}
+	}
+	return -1
+}
+
+// oomKills finds the counter, which has the same name in both cgroup versions.
+func oomKills(text []byte) int64 {
+	for line := range bytes.Lines(text) {
+		if value, ok := bytes.CutPrefix(line, []byte("oom_kill ")); ok {
+			if n, err := strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64); err == nil {
+				return n
+			}
+		}
+	}
+	return -1
+}
+
+// sysvLeft reports System V shared memory, semaphores and message queues: they
+// outlive their process and would tell the next execution about this one.
+func sysvLeft() error {
+	for _, kind := range []string{"shm", "sem", "msg"} {
+		table, err := os.ReadFile("/proc/sysvipc/" + kind)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a kernel without them
+		}
+		if err != nil {
+			return fmt.Errorf("look for System V IPC: %w", err)
+		}
+		if bytes.Count(table, []byte("\n")) > 1 { // the first line is the heading
+			return fmt.Errorf("System V IPC is left (%s)", kind)
+		}
+	}
+	return nil
+}

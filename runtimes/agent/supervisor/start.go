@@ -1,0 +1,135 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"attune/runtimes/agent"
+)
+
+// startFault is a program that could not be executed.
+type startFault struct {
+	code   int // as a shell has it: 126 or 127
+	reason string
+	theirs bool // the request's fault; otherwise the agent is off
+}
+
+// start makes the files, pipes and process of an execution.
+func (s *supervisor) start(e *execution) (*program, *startFault) {
+	if err := s.cleaner.place(s.Scratch, e.Files); err != nil {
+		return nil, &startFault{code: 126, reason: err.Error()}
+	}
+	env := environment(e.Env, s.Scratch)
+	path, fault := lookUp(e.Argv[0], env)
+	if fault != nil {
+		return nil, fault
+	}
+	ours, theirs, err := pipes()
+	if err != nil {
+		return nil, &startFault{code: 126, reason: err.Error()}
+	}
+	attr := &syscall.ProcAttr{Dir: e.Dir, Env: env, Sys: &syscall.SysProcAttr{Setsid: true}}
+	for _, f := range theirs {
+		attr.Files = append(attr.Files, uintptr(f))
+	}
+	if s.isolated {
+		attr.Sys.Credential = &syscall.Credential{Uid: agent.SlotUID, Gid: agent.SlotUID}
+	}
+	p := &program{stdin: ours[0], stdout: ours[1], stderr: ours[2]}
+	s.oom.prefer(func() { p.process, err = s.children.start(path, e.Argv, attr) })
+	for _, fd := range theirs {
+		syscall.Close(fd) // a pipe's end; nothing is lost
+	}
+	if err != nil {
+		for _, f := range ours {
+			f.Close()
+		}
+		return nil, explain(path, e.Dir, err)
+	}
+	if s.isolated {
+		undumpable() // sharing memory with the child until its exec, we lost it; a second wall, so no reason to give up
+	}
+	s.connect(e, p)
+	return p, nil
+}
+
+// environment adds what the gateway left to the agent.
+func environment(env []string, scratch string) []string {
+	env = append([]string{}, env...) // never nil, which would mean the agent's own
+	for _, key := range []string{"HOME=", "TMPDIR="} {
+		if variable(env, key) == "" {
+			env = append(env, key+scratch)
+		}
+	}
+	return env
+}
+
+// variable returns the value of KEY=, empty if there is none.
+func variable(env []string, key string) string {
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, key); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// lookUp finds a program on the PATH of env, as a shell does.
+func lookUp(name string, env []string) (string, *startFault) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	for _, dir := range filepath.SplitList(variable(env, "PATH=")) {
+		path := filepath.Join(dir, name)
+		if st, err := os.Stat(path); filepath.IsAbs(dir) && err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", &startFault{code: 127, theirs: true, reason: fmt.Sprintf("%s is not on PATH", name)}
+}
+
+// pipes makes stdin, stdout and stderr. Our ends are non-blocking, so that no
+// thread waits in them; theirs must block.
+func pipes() (ours [3]*os.File, theirs [3]int, err error) {
+	for i := range 3 {
+		var p [2]int
+		if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
+			for j := range i {
+				ours[j].Close()
+				syscall.Close(theirs[j])
+			}
+			return ours, theirs, fmt.Errorf("make pipe: %w", err)
+		}
+		our, their := p[0], p[1]
+		if i == 0 {
+			our, their = p[1], p[0]
+		}
+		syscall.SetNonblock(our, true) // can't fail on a pipe just made
+		ours[i], theirs[i] = os.NewFile(uintptr(our), "pipe"), their
+	}
+	return ours, theirs, nil
+}
+
+// explain says why a program can't be executed. The kernel's ENOENT means the
+// program, the interpreter in its first line, or the directory.
+func explain(path, dir string, err error) *startFault {
+	f := &startFault{code: 126, theirs: true, reason: fmt.Sprintf("exec %s: %v", path, err)}
+	if _, missing := os.Stat(dir); missing != nil {
+		f.reason = fmt.Sprintf("working directory: %v", missing)
+		return f
+	}
+	switch {
+	case errors.Is(err, syscall.ENOENT):
+		f.code = 127
+		if _, err := os.Stat(path); err == nil {
+			f.reason = fmt.Sprintf("exec %s: the interpreter in its first line does not exist", path)
+		}
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EPERM):
+		f.theirs = false
+	}
+	return f
+}

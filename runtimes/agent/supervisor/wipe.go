@@ -1,0 +1,117 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"attune/runtimes/agent/wire"
+)
+
+// place makes files in dir that only their owner can read.
+func place(dir string, files []wire.File) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("open scratch directory: %w", err)
+	}
+	defer root.Close()
+	for _, f := range files {
+		if f.Name == "" || f.Name == "." || f.Name == ".." || strings.Contains(f.Name, "/") {
+			return fmt.Errorf("make file %q: not a plain name", f.Name)
+		}
+		w, err := root.OpenFile(f.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
+		if err != nil {
+			return fmt.Errorf("make file: %w", err)
+		}
+		_, err = w.Write(f.Data)
+		if err := errors.Join(err, w.Close()); err != nil {
+			return fmt.Errorf("write file: %w", err)
+		}
+	}
+	return nil
+}
+
+// wipe removes everything in dir but not dir itself, and follows no symlink. A
+// dir that does not exist is clean. Nobody may be writing in it.
+func wipe(dir string, limit time.Time) error {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wipe: %w", err)
+	}
+	defer root.Close()
+	w := wiper{root: root, limit: limit}
+	if err := w.empty("."); err != nil {
+		return fmt.Errorf("wipe %s: %w", dir, err)
+	}
+	return nil
+}
+
+// wiper removes a tree without recursion: a directory inside a directory is moved
+// up to the top before it is emptied. So the depth of the tree, which user code
+// chooses, costs neither stack nor descriptors.
+type wiper struct {
+	root  *os.Root
+	limit time.Time
+}
+
+// batch is how many entries are looked at at a time.
+const batch = 256
+
+// empty removes what is in dir, which is the top or a directory at the top.
+func (w *wiper) empty(dir string) error {
+	for {
+		entries, err := w.list(dir)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, e := range entries {
+			if time.Now().After(w.limit) {
+				return errors.New("too much is left to be removed in time")
+			}
+			if err := w.remove(dir, e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// remove removes an entry of dir, or moves it to the top.
+func (w *wiper) remove(dir string, e fs.DirEntry) error {
+	name := path.Join(dir, e.Name())
+	if !e.IsDir() {
+		return w.root.Remove(name)
+	}
+	// To be moved or emptied it must be writable, whatever mode it was left with.
+	if err := w.root.Chmod(name, 0o700); err != nil {
+		return err
+	}
+	if dir != "." {
+		return w.root.Rename(name, fmt.Sprintf("wipe-%016x%016x", rand.Uint64(), rand.Uint64()))
+	}
+	if err := w.empty(name); err != nil {
+		return err
+	}
+	return w.root.Remove(name)
+}
+
+func (w *wiper) list(dir string) ([]fs.DirEntry, error) {
+	d, err := w.root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	entries, err := d.ReadDir(batch)
+	if err == io.EOF {
+		err = nil
+	}
+	return entries, err
+}
