@@ -1,0 +1,146 @@
+package runtimes
+
+import (
+	"cmp"
+	"embed"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"attune/runtimes/strictyaml"
+	"github.com/hashicorp/go-multierror"
+)
+
+//go:embed */runtime.yaml
+var shipped embed.FS
+
+const runtimeFile = "runtime.yaml"
+
+// Registry is an immutable set of runtimes, in which every name, alias and file
+// extension means one of them.
+type Registry struct {
+	runtimes    []*Runtime // sorted by name
+	byName      map[string]*Runtime
+	byExtension map[string]*Runtime
+}
+
+// Builtin is the registry of the shipped runtimes.
+var Builtin = sync.OnceValue(func() *Registry {
+	files, err := shipped.ReadDir(".")
+	if err != nil {
+		panic(err) // the program was built without its runtimes
+	}
+	var all []*Runtime
+	for _, dir := range files {
+		source := path.Join(dir.Name(), runtimeFile)
+		data, err := shipped.ReadFile(source)
+		if err != nil {
+			panic(err)
+		}
+		runtime, err := Load(data, source)
+		if err != nil {
+			panic(err) // a test loads them all
+		}
+		all = append(all, runtime)
+	}
+	registry, err := newRegistry(all)
+	if err != nil {
+		panic(err)
+	}
+	return registry
+})
+
+// With adds the operator's runtimes, <dir>/<name>/runtime.yaml. One that has the
+// name of a runtime already there takes its place. The error holds every fault
+// of every file, by go-multierror.
+func (r *Registry) With(dir string) (*Registry, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read runtimes: %w", err)
+	}
+	all := slices.Clone(r.runtimes)
+	var faults *multierror.Error
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), ".") || entry.Type().IsRegular() {
+			continue // a README beside the runtimes
+		}
+		runtime, err := loadFolder(dir, entry.Name())
+		if err != nil {
+			faults = multierror.Append(faults, err)
+			continue
+		}
+		all = slices.DeleteFunc(all, func(old *Runtime) bool { return old.Name == runtime.Name })
+		all = append(all, runtime)
+	}
+	if err := faults.ErrorOrNil(); err != nil {
+		return nil, err
+	}
+	return newRegistry(all)
+}
+
+func loadFolder(dir, name string) (*Runtime, error) {
+	source := filepath.Join(name, runtimeFile)
+	data, err := os.ReadFile(filepath.Join(dir, source))
+	if err != nil {
+		return nil, fmt.Errorf("runtime %q: %w", name, err)
+	}
+	runtime, err := Load(data, source)
+	if err != nil {
+		return nil, err
+	}
+	if runtime.Name != name {
+		return nil, &strictyaml.Fault{
+			File: source,
+			Text: fmt.Sprintf("name is %s, but the folder is %s: they must be equal", runtime.Name, name),
+		}
+	}
+	return runtime, nil
+}
+
+func newRegistry(all []*Runtime) (*Registry, error) {
+	registry := &Registry{
+		runtimes:    slices.SortedFunc(slices.Values(all), func(a, b *Runtime) int { return cmp.Compare(a.Name, b.Name) }),
+		byName:      map[string]*Runtime{},
+		byExtension: map[string]*Runtime{},
+	}
+	var faults *multierror.Error
+	claim := func(index map[string]*Runtime, what, key string, runtime *Runtime) {
+		key = strings.ToLower(key)
+		if owner, taken := index[key]; taken && owner != runtime {
+			faults = multierror.Append(faults, fmt.Errorf("%s %s belongs to both runtime %s and runtime %s", what, key, owner.Name, runtime.Name))
+			return
+		}
+		index[key] = runtime
+	}
+	for _, runtime := range registry.runtimes {
+		for _, name := range append([]string{runtime.Name}, runtime.Aliases...) {
+			claim(registry.byName, "name", name, runtime)
+		}
+		for _, ext := range runtime.extensions() {
+			claim(registry.byExtension, "file extension", "."+strings.TrimPrefix(ext, "."), runtime)
+		}
+	}
+	if err := faults.ErrorOrNil(); err != nil {
+		return nil, err
+	}
+	return registry, nil
+}
+
+// ByName finds a runtime by its name or an alias, whatever the case.
+func (r *Registry) ByName(name string) (*Runtime, bool) {
+	runtime, ok := r.byName[strings.ToLower(name)]
+	return runtime, ok
+}
+
+// ForFile finds the runtime of a file's extension, whatever the case.
+func (r *Registry) ForFile(name string) (*Runtime, bool) {
+	runtime, ok := r.byExtension[strings.ToLower(path.Ext(name))]
+	return runtime, ok
+}
+
+// All lists the runtimes by name. The list is shared: don't change it.
+func (r *Registry) All() []*Runtime { return r.runtimes }

@@ -1,0 +1,157 @@
+// Package runtimes knows the languages that actions are written in, and keeps
+// warm instances of them.
+//
+// A Runtime is data: one runtime.yaml describes an image, an interpreter, and
+// how an environment of dependencies is made. Adding a language is one folder
+// and no Go.
+package runtimes
+
+import (
+	"path"
+	"strings"
+)
+
+// Runtime is a language, as its runtime.yaml describes it.
+type Runtime struct {
+	Name         string       `yaml:"name"`    // [a-z][a-z0-9_-]*: a path component of environments
+	Aliases      []string     `yaml:"aliases"` // other names that actions may use
+	Description  string       `yaml:"description"`
+	Image        string       `yaml:"image"` // reference; the operator's word, never a pack's
+	Interpreter  Interpreter  `yaml:"interpreter"`
+	Environment  Environment  `yaml:"environment"`
+	Dependencies Dependencies `yaml:"dependencies"`
+	// Variants replace commands where the image has a better tool; the first
+	// whose program is found on the image's PATH is taken.
+	Variants []Variant         `yaml:"variants"`
+	EnvVars  map[string]EnvVar `yaml:"env_vars"` // process variables of every execution
+}
+
+// Interpreter runs an action's file: binary, args, then the file.
+type Interpreter struct {
+	Binary        string   `yaml:"binary"` // empty = the file is executed itself
+	Args          []string `yaml:"args"`
+	FileExtension string   `yaml:"file_extension"` // ".py"; how an action without a runner_type is matched
+	// FileExtensions are further ones: ".mjs" and ".cjs" beside ".js".
+	FileExtensions []string `yaml:"file_extensions"`
+}
+
+// EnvType says whether a runtime has environments, and of which kind.
+type EnvType string
+
+const (
+	EnvNone        EnvType = "none"
+	EnvVirtualenv  EnvType = "virtualenv"
+	EnvNodeModules EnvType = "node_modules"
+)
+
+// Environment says how an environment is made, checked and used.
+type Environment struct {
+	EnvType         EnvType  `yaml:"env_type"` // empty = none; other kinds are free text
+	CreateCommand   []string `yaml:"create_command"`
+	VerifyCommand   []string `yaml:"verify_command"`   // must exit 0 in a throwaway container before the environment is published
+	InterpreterPath string   `yaml:"interpreter_path"` // replaces Interpreter.Binary; may use {env_dir}
+	// Mounts show parts of the environment at further paths of an instance.
+	// Node needs it: import and require walk up from the pack's directory.
+	Mounts []EnvironmentMount `yaml:"mounts"`
+}
+
+// EnvironmentMount shows a directory of the environment at a second path.
+type EnvironmentMount struct {
+	From string `yaml:"from"` // below the environment, "node_modules"
+	At   string `yaml:"at"`   // absolute; may use {packs_dir}
+}
+
+// Dependencies says how what a manifest names is installed.
+type Dependencies struct {
+	ManifestFile string   `yaml:"manifest_file"` // at the pack's root
+	LockFiles    []string `yaml:"lock_files"`    // beside it; the first that is there is used
+	// CopyManifests puts manifest and lock file into the environment before
+	// the first command; {manifest_path} is then the copy.
+	CopyManifests        bool     `yaml:"copy_manifests"`
+	InstallCommand       []string `yaml:"install_command"`
+	LockedInstallCommand []string `yaml:"locked_install_command"` // used where a lock file is there
+	PingCommand          []string `yaml:"ping_command"`           // exits 0 if the package index answers; for attune doctor
+}
+
+// Variant replaces commands where Needs is on the image's PATH. An empty
+// command keeps the runtime's own.
+type Variant struct {
+	Needs                string   `yaml:"needs"` // a program's name: "uv"
+	CreateCommand        []string `yaml:"create_command"`
+	InstallCommand       []string `yaml:"install_command"`
+	LockedInstallCommand []string `yaml:"locked_install_command"`
+	PingCommand          []string `yaml:"ping_command"`
+}
+
+// EnvVar sets or extends a process variable.
+type EnvVar struct {
+	Value     string          `yaml:"value"`
+	Operation EnvVarOperation `yaml:"operation"` // empty = set
+	Separator string          `yaml:"separator"` // empty = ":"
+}
+
+// EnvVarOperation is what an EnvVar does to a value that is there already.
+type EnvVarOperation string
+
+const (
+	OpSet     EnvVarOperation = "set"
+	OpPrepend EnvVarOperation = "prepend"
+	OpAppend  EnvVarOperation = "append"
+)
+
+// HasEnvironment tells whether actions of this runtime need an environment.
+func (r *Runtime) HasEnvironment() bool {
+	return r.Environment.EnvType != "" && r.Environment.EnvType != EnvNone
+}
+
+// Matches tells whether name is this runtime's name or one of its aliases,
+// whatever the case.
+func (r *Runtime) Matches(name string) bool {
+	if strings.EqualFold(r.Name, name) {
+		return true
+	}
+	for _, alias := range r.Aliases {
+		if strings.EqualFold(alias, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// MatchesFile tells whether a file's extension is one of this runtime's.
+func (r *Runtime) MatchesFile(name string) bool {
+	found := path.Ext(name)
+	if found == "" {
+		return false
+	}
+	for _, ext := range r.extensions() {
+		if strings.EqualFold(found, "."+strings.TrimPrefix(ext, ".")) {
+			return true
+		}
+	}
+	return false
+}
+
+// extensions are all of the runtime's, as they are written.
+func (r *Runtime) extensions() []string {
+	if r.Interpreter.FileExtension == "" {
+		return r.Interpreter.FileExtensions
+	}
+	return append([]string{r.Interpreter.FileExtension}, r.Interpreter.FileExtensions...)
+}
+
+// NetworkPolicy is what an action may reach.
+type NetworkPolicy string
+
+const (
+	NetworkNone     NetworkPolicy = "none"
+	NetworkOutbound NetworkPolicy = "outbound"
+)
+
+// Limits bound an instance. A zero field means: the operator's default.
+type Limits struct {
+	Memory int64   `json:"memory,omitempty"` // bytes
+	CPU    float64 `json:"cpu,omitempty"`    // cores
+	Pids   int64   `json:"pids,omitempty"`   // processes and threads
+	Tmp    int64   `json:"tmp,omitempty"`    // bytes in /tmp, part of Memory
+}
