@@ -1,0 +1,103 @@
+package pack
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"attune/runtimes/strictyaml"
+)
+
+// ErrBadOutput is what every error of ParseOutput wraps.
+var ErrBadOutput = errors.New("bad output")
+
+// MaxYAMLOutput is how much YAML is read: its parser is slow.
+const MaxYAMLOutput = 8 << 20
+
+// ParseOutput reads what an action has printed, in the format that it has
+// promised. The result is JSON: of text a string, of jsonl an array.
+func ParseOutput(format Format, stdout []byte) (json.RawMessage, error) {
+	switch format {
+	case FormatText:
+		return compact(string(bytes.ToValidUTF8(stdout, []byte("\ufffd"))))
+	case FormatJSONL:
+		return parseLines(stdout)
+	}
+	if len(bytes.TrimSpace(stdout)) == 0 {
+		return nil, fmt.Errorf("%w: stdout is empty, where a %s document was promised", ErrBadOutput, format)
+	}
+	switch format {
+	case FormatJSON:
+		return parseJSON(stdout)
+	case FormatYAML:
+		return parseYAML(stdout)
+	}
+	return nil, fmt.Errorf("%w: there is no output format %s", ErrBadOutput, quote(string(format)))
+}
+
+// parseJSON takes all of stdout or else its last line that isn't blank: a script
+// whose libraries chat on stdout still has a result.
+func parseJSON(stdout []byte) (json.RawMessage, error) {
+	document, err := oneDocument(stdout)
+	if err == nil {
+		return document, nil
+	}
+	trimmed := bytes.TrimSpace(stdout)
+	if at := bytes.LastIndexByte(trimmed, '\n'); at >= 0 {
+		if document, lastErr := oneDocument(trimmed[at+1:]); lastErr == nil {
+			return document, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: stdout isn't one JSON document, and neither is its last line: %w", ErrBadOutput, err)
+}
+
+// oneDocument checks a document, and leaves it in the script's own order of keys.
+func oneDocument(data []byte) (json.RawMessage, error) {
+	if _, err := parseDocument(data); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := json.Compact(&out, data); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+func parseLines(stdout []byte) (json.RawMessage, error) {
+	array := json.RawMessage{'['}
+	number := 0
+	for line := range bytes.Lines(stdout) {
+		number++
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		document, err := oneDocument(line)
+		if err != nil {
+			return nil, fmt.Errorf("%w: line %d of stdout isn't a JSON document: %w", ErrBadOutput, number, err)
+		}
+		if len(array) > 1 {
+			array = append(array, ',')
+		}
+		array = append(array, document...)
+	}
+	return append(array, ']'), nil
+}
+
+func parseYAML(stdout []byte) (json.RawMessage, error) {
+	value, empty, err := strictyaml.Parse(stdout, MaxYAMLOutput)
+	if err != nil {
+		return nil, fmt.Errorf("%w: stdout can't be read as YAML: %w", ErrBadOutput, err)
+	}
+	if empty {
+		return nil, fmt.Errorf("%w: stdout holds no YAML document", ErrBadOutput)
+	}
+	document, err := compact(value)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadOutput, err)
+	}
+	if _, err := parseDocument(document); err != nil { // numbers that nothing should compute with
+		return nil, fmt.Errorf("%w: %w", ErrBadOutput, err)
+	}
+	return document, nil
+}

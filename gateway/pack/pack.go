@@ -1,0 +1,73 @@
+// Package pack reads packs: directories of plain scripts with a pack.yaml.
+//
+// Load checks everything it can about one pack and reports every fault at once;
+// a Catalog is an immutable snapshot of all packs, the broken ones included.
+package pack
+
+import (
+	"time"
+
+	"attune/runtimes"
+)
+
+// Pack is a loaded, faultless pack.
+type Pack struct {
+	Ref          Ref
+	Version      string
+	Label        string
+	Description  string
+	Author       string
+	Email        string
+	Tags         []string
+	Meta         map[string]any
+	ConfigSchema map[string]any
+	Config       map[string]any
+	Dependencies []Ref // packs that must be in the same catalog
+	Enabled      bool
+	Dir          string // absolute, as the gateway sees it; never a symlink
+	// Revision is a digest over the path, mode and content of every file of the
+	// pack: an instance is never shared by two revisions.
+	Revision string
+	Network  runtimes.NetworkPolicy
+	Limits   runtimes.Limits   // zero fields: the operator's defaults
+	Vars     map[string]string // process variables of its actions
+	Actions  []*Action         // sorted by ref
+}
+
+// Action is something callable in a pack.
+type Action struct {
+	Ref             ActionRef
+	Label           string
+	Description     string
+	Tags            []string
+	Examples        []any
+	Enabled         bool // resolved: false in a disabled pack, too
+	Runtime         *runtimes.Runtime
+	EntryPoint      string // slash path below actions/, for example "hello.py"
+	Parameters      *Schema
+	Output          *Schema // nil = not validated
+	ParameterFormat Format  // FormatJSON, FormatDotenv or FormatYAML
+	OutputFormat    Format  // FormatText, FormatJSON, FormatYAML or FormatJSONL
+	Timeout         time.Duration
+	Network         runtimes.NetworkPolicy // resolved: the action's, or its pack's
+	Limits          runtimes.Limits        // resolved likewise
+	Vars            map[string]string      // resolved: the pack's, overlaid by its own
+}
+
+// Format is how a document is written down.
+type Format string
+
+const (
+	FormatJSON   Format = "json"
+	FormatYAML   Format = "yaml"
+	FormatDotenv Format = "dotenv" // parameters only
+	FormatText   Format = "text"   // output only
+	FormatJSONL  Format = "jsonl"  // output only
+)
+
+// Timeouts of an action.
+const (
+	DefaultTimeout = 300 * time.Second
+	MinTimeout     = 100 * time.Millisecond
+	MaxTimeout     = 24 * time.Hour // the operator's cap is usually far below
+)

@@ -1,0 +1,120 @@
+package pack
+
+import (
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"attune/runtimes"
+	"attune/runtimes/strictyaml"
+	"github.com/dustin/go-humanize"
+)
+
+// What follows stands in pack.yaml and in actions alike.
+
+// Bounds of limits. The operator's are usually far closer.
+const (
+	minMemory = 8 << 20
+	minTmp    = 64 << 10
+	maxSize   = 1 << 40
+	minCPU    = 0.01
+	maxCPU    = 1024
+	minPids   = 4
+	maxPids   = 1 << 20
+)
+
+// limitsFile is a limits block, as it is written.
+type limitsFile struct {
+	Memory string `yaml:"memory"`
+	CPU    string `yaml:"cpu"`
+	Pids   string `yaml:"pids"`
+	Tmp    string `yaml:"tmp"`
+}
+
+func (l limitsFile) read(doc *strictyaml.Document) runtimes.Limits {
+	limits := runtimes.Limits{
+		Memory: size(doc, "memory", l.Memory, minMemory),
+		Tmp:    size(doc, "tmp", l.Tmp, minTmp),
+	}
+	if l.CPU != "" {
+		cpu, err := strconv.ParseFloat(l.CPU, 64)
+		if err != nil || math.IsNaN(cpu) || cpu < minCPU || cpu > maxCPU {
+			doc.Faultf(at("limits", "cpu"), "limits.cpu must be a number of cores, for example 0.5")
+		}
+		limits.CPU = cpu
+	}
+	if l.Pids != "" {
+		pids, err := strconv.ParseInt(l.Pids, 10, 64)
+		if err != nil || pids < minPids || pids > maxPids {
+			doc.Faultf(at("limits", "pids"), "limits.pids must be a number of processes from %d to %d", minPids, maxPids)
+		}
+		limits.Pids = pids
+	}
+	if limits.Memory > 0 && limits.Tmp > limits.Memory {
+		doc.Faultf(at("limits", "tmp"), "limits.tmp is more than limits.memory: files in /tmp count as memory")
+	}
+	return limits
+}
+
+func size(doc *strictyaml.Document, key, text string, least int64) int64 {
+	if text == "" {
+		return 0
+	}
+	bytes, err := humanize.ParseBytes(text)
+	if err != nil || bytes < uint64(least) || bytes > maxSize {
+		doc.Faultf(at("limits", key), "limits.%s must be a size from %s to %s, for example 256MiB",
+			key, humanize.IBytes(uint64(least)), humanize.IBytes(maxSize))
+		return 0
+	}
+	return int64(bytes)
+}
+
+func network(doc *strictyaml.Document, word string, inherited runtimes.NetworkPolicy) runtimes.NetworkPolicy {
+	if word == "" {
+		return inherited
+	}
+	return choose(doc, "network", word, []runtimes.NetworkPolicy{runtimes.NetworkNone, runtimes.NetworkOutbound}, nil)
+}
+
+var varGrammar = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// vars checks process variables.
+func vars(doc *strictyaml.Document, all map[string]string) map[string]string {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		where := at("vars", name)
+		switch {
+		case !varGrammar.MatchString(name):
+			doc.Faultf(where, "vars: name %s must begin with a letter or _, and hold letters, digits and _ only", quote(name))
+		case strings.HasPrefix(name, "ATTUNE_"):
+			doc.Faultf(where, "vars: names that begin with ATTUNE_ are reserved")
+		case name == "HOME" || name == "TMPDIR":
+			doc.Faultf(where, "vars: %s is reserved: every execution has its own", name)
+		case strings.IndexByte(all[name], 0) >= 0:
+			doc.Faultf(where, "vars: the value of %s holds a NUL character", name)
+		}
+	}
+	return all
+}
+
+// timeout reads seconds, or a duration.
+func timeout(doc *strictyaml.Document, text string) time.Duration {
+	if text == "" {
+		return DefaultTimeout
+	}
+	duration, err := time.ParseDuration(text)
+	if seconds, numErr := strconv.ParseFloat(text, 64); numErr == nil {
+		duration, err = time.Duration(min(seconds, 1e9)*float64(time.Second)), nil
+		if math.IsNaN(seconds) || seconds < 0 {
+			duration = 0
+		}
+	}
+	if err != nil || duration < MinTimeout || duration > MaxTimeout {
+		doc.Faultf(at("timeout"), "timeout must be seconds or a duration from %v to %v, for example 30 or 5m", MinTimeout, MaxTimeout)
+		return DefaultTimeout
+	}
+	return duration
+}
