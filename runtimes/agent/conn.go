@@ -25,6 +25,7 @@ type Conn struct {
 	mu     sync.Mutex
 	stream uint32 // of the last execution
 	call   *call  // the running one, nil if none
+	spent  bool   // an execution left something: nothing more may run
 	err    error  // why the connection is over
 }
 
@@ -92,7 +93,7 @@ func (c *Conn) handle(f wire.Frame) error {
 	over, err := call.handle(f)
 	if over {
 		c.mu.Lock()
-		c.call = nil
+		c.call, c.spent = nil, !call.exit.Reusable
 		c.mu.Unlock()
 		close(call.finished)
 	}
@@ -106,6 +107,8 @@ func (c *Conn) begin(r Request, out Output) (*call, error) {
 	switch {
 	case c.err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrNotStarted, c.err)
+	case c.spent:
+		return nil, fmt.Errorf("%w: %w", ErrNotStarted, errSpent)
 	case c.call != nil:
 		return nil, ErrBusy
 	}

@@ -19,6 +19,7 @@ const takeTime = 5 * time.Second
 var (
 	errSilent = errors.New("agent did not report in time")
 	errIdle   = errors.New("agent did not take the request in time")
+	errSpent  = errors.New("an earlier execution left something in the instance")
 )
 
 // Execute runs a program and returns when it has ended and all that it left was
@@ -26,8 +27,9 @@ var (
 // Exit says Cancelled.
 //
 // Errors: ErrNotStarted, ErrLost, *StartError (the Exit then still tells whether
-// the instance is Reusable), ErrBusy, ErrTooLarge. After the first two the
-// connection is closed.
+// the instance is Reusable), ErrBusy, ErrTooLarge. After an Exit that is not
+// Reusable every call gets ErrNotStarted. The connection is closed after ErrLost,
+// and after ErrNotStarted unless ctx or that was its cause.
 func (c *Conn) Execute(ctx context.Context, r Request, out Output) (Exit, error) {
 	r.Patience = cmp.Or(r.Patience, DefaultPatience)
 	payload, err := r.encode()

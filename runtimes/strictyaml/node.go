@@ -2,11 +2,12 @@ package strictyaml
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
-	"strconv"
+	"slices"
+	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v3"
 )
 
 // Kind is what a node is.
@@ -49,116 +50,93 @@ var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9
 
 // converter makes Nodes of a parser's tree.
 type converter struct {
-	anchors map[string]*Node
-	nodes   int // how many more there may be
+	done  map[*yaml.Node]*Node // what has an anchor
+	nodes int                  // how many more there may be
 }
 
-func (c *converter) node(in ast.Node, depth int) (*Node, *Fault) {
-	line := in.GetToken().Position.Line
+func (c *converter) node(in *yaml.Node, depth int) (node *Node, fault *Fault) {
 	if c.nodes--; c.nodes < 0 {
-		return nil, &Fault{Line: line, Text: "holds too many values"}
+		return nil, &Fault{Line: in.Line, Text: "holds too many values"}
 	}
 	if depth > maxDepth {
-		return nil, &Fault{Line: line, Text: "nests too deep"}
+		return nil, &Fault{Line: in.Line, Text: fmt.Sprintf("nests deeper than %d", maxDepth)}
 	}
-	switch n := in.(type) {
-	case *ast.MappingNode:
-		return c.mapping(line, n.Values, depth)
-	case *ast.MappingValueNode:
-		return c.mapping(line, []*ast.MappingValueNode{n}, depth)
-	case *ast.SequenceNode:
-		return c.sequence(line, n.Values, depth)
-	case *ast.AnchorNode:
-		return c.anchor(n, depth)
-	case *ast.AliasNode:
-		return c.alias(n)
-	case *ast.TagNode:
-		return c.tag(n)
+	if in.Style&yaml.TaggedStyle != 0 && (in.Kind != yaml.ScalarNode || in.ShortTag() != "!!str") {
+		return nil, &Fault{Line: in.Line, Text: "tags aren't supported"}
 	}
-	if node := scalar(in); node != nil {
-		return node, nil
+	switch in.Kind {
+	case yaml.MappingNode:
+		node, fault = c.mapping(in, depth)
+	case yaml.SequenceNode:
+		node, fault = c.sequence(in, depth)
+	case yaml.AliasNode:
+		return c.alias(in, depth)
+	default:
+		node = scalar(in)
 	}
-	return nil, &Fault{Line: line, Text: "isn't YAML that is understood here"}
+	if in.Anchor != "" && fault == nil {
+		c.done[in] = node
+	}
+	return node, fault
 }
 
-func scalar(in ast.Node) *Node {
-	node := &Node{Line: in.GetToken().Position.Line, Text: in.GetToken().Value}
-	switch n := in.(type) {
-	case *ast.NullNode:
+func scalar(in *yaml.Node) *Node {
+	node := &Node{Kind: String, Line: in.Line, Text: in.Value}
+	switch in.ShortTag() {
+	case "!!null":
 		node.Kind = Null
-	case *ast.BoolNode:
-		node.Kind = Bool
-		node.Text = strconv.FormatBool(n.Value)
-	case *ast.IntegerNode:
-		node.Kind = Number
-		node.JSON = numberJSON(node.Text, n.Value)
-	case *ast.FloatNode:
-		node.Kind = Number
-		node.JSON = numberJSON(node.Text, n.Value)
-	case *ast.InfinityNode, *ast.NanNode:
-		node.Kind = Number
-	case *ast.StringNode:
-		// An integer beyond 64 bits comes as a plain string.
-		if n.Token.Type == token.StringType && jsonNumber.MatchString(n.Value) {
-			return &Node{Kind: Number, Line: node.Line, Text: n.Value, JSON: n.Value}
-		}
-		node.Kind, node.Text = String, n.Value
-	case *ast.LiteralNode:
-		node.Kind, node.Text = String, n.Value.Value
-	default:
-		return nil
+	case "!!bool":
+		node.Kind, node.Text = Bool, strings.ToLower(in.Value)
+	case "!!int", "!!float":
+		node.Kind, node.JSON = Number, numberJSON(in)
 	}
 	return node
 }
 
-func numberJSON(text string, value any) string {
-	if jsonNumber.MatchString(text) {
-		return text
+// numberJSON keeps what YAML and JSON write alike, and translates the rest: 0x10, .5.
+func numberJSON(in *yaml.Node) string {
+	if jsonNumber.MatchString(in.Value) {
+		return in.Value
+	}
+	var value any
+	if err := in.Decode(&value); err != nil {
+		return ""
 	}
 	encoded, err := json.Marshal(value)
 	if err != nil {
-		return ""
+		return "" // infinity and NaN
 	}
 	return string(encoded)
 }
 
-func (c *converter) mapping(line int, values []*ast.MappingValueNode, depth int) (*Node, *Fault) {
-	node := &Node{Kind: Mapping, Line: line}
-	seen := make(map[string]int, len(values))
-	for _, value := range values {
-		at := value.Key.GetToken().Position.Line
-		if value.Key.IsMergeKey() {
-			return nil, &Fault{Line: at, Text: "merge keys (<<) aren't supported: write the keys out"}
+func (c *converter) mapping(in *yaml.Node, depth int) (*Node, *Fault) {
+	node := &Node{Kind: Mapping, Line: in.Line}
+	seen := make(map[string]int, len(in.Content)/2)
+	for pair := range slices.Chunk(in.Content, 2) {
+		key := pair[0]
+		before, twice := seen[key.Value]
+		switch {
+		case key.Kind != yaml.ScalarNode:
+			return nil, &Fault{Line: key.Line, Text: "a key must be a plain word"}
+		case key.ShortTag() == "!!merge":
+			return nil, &Fault{Line: key.Line, Text: "merge keys (<<) aren't supported: write the keys out"}
+		case twice:
+			return nil, &Fault{Line: key.Line, Text: fmt.Sprintf("key %s is there already, in line %d", quote(key.Value), before)}
 		}
-		key := scalar(keyNode(value.Key))
-		if key == nil {
-			return nil, &Fault{Line: at, Text: "a key must be a plain word"}
-		}
-		if before, twice := seen[key.Text]; twice {
-			return nil, &Fault{Line: at, Text: "key " + quote(key.Text) + " is there already, in line " + strconv.Itoa(before)}
-		}
-		seen[key.Text] = at
-		child, fault := c.node(value.Value, depth+1)
+		seen[key.Value] = key.Line
+		child, fault := c.node(pair[1], depth+1)
 		if fault != nil {
 			return nil, fault
 		}
-		node.Entries = append(node.Entries, Entry{Key: key.Text, Line: at, Value: child})
+		node.Entries = append(node.Entries, Entry{Key: key.Value, Line: key.Line, Value: child})
 	}
 	return node, nil
 }
 
-// keyNode is what stands behind an explicit "? ".
-func keyNode(key ast.MapKeyNode) ast.Node {
-	if explicit, ok := key.(*ast.MappingKeyNode); ok {
-		return explicit.Value
-	}
-	return key
-}
-
-func (c *converter) sequence(line int, values []ast.Node, depth int) (*Node, *Fault) {
-	node := &Node{Kind: Sequence, Line: line, Items: make([]*Node, 0, len(values))}
-	for _, value := range values {
-		child, fault := c.node(value, depth+1)
+func (c *converter) sequence(in *yaml.Node, depth int) (*Node, *Fault) {
+	node := &Node{Kind: Sequence, Line: in.Line, Items: make([]*Node, 0, len(in.Content))}
+	for _, item := range in.Content {
+		child, fault := c.node(item, depth+1)
 		if fault != nil {
 			return nil, fault
 		}
@@ -167,25 +145,16 @@ func (c *converter) sequence(line int, values []ast.Node, depth int) (*Node, *Fa
 	return node, nil
 }
 
-func (c *converter) anchor(n *ast.AnchorNode, depth int) (*Node, *Fault) {
-	node, fault := c.node(n.Value, depth+1)
-	if fault == nil {
-		c.anchors[n.Name.GetToken().Value] = node
-	}
-	return node, fault
-}
-
 // alias shares what its anchor names, and pays for a copy: whoever walks the
 // tree afterwards meets every copy.
-func (c *converter) alias(n *ast.AliasNode) (*Node, *Fault) {
-	line := n.GetToken().Position.Line
-	node, known := c.anchors[n.Value.GetToken().Value]
+func (c *converter) alias(in *yaml.Node, depth int) (*Node, *Fault) {
+	node, known := c.done[in.Alias]
 	if !known {
-		return nil, &Fault{Line: line, Text: "alias without an anchor before it"}
+		return nil, &Fault{Line: in.Line, Text: "an alias inside of what it names"}
 	}
-	size, depth := node.size()
-	if c.nodes -= size; c.nodes < 0 || depth > maxDepth {
-		return nil, &Fault{Line: line, Text: "aliases multiply to too many values"}
+	size, below := node.size()
+	if c.nodes -= size; c.nodes < 0 || depth+below > maxDepth {
+		return nil, &Fault{Line: in.Line, Text: "aliases multiply to too many values"}
 	}
 	return node, nil
 }
@@ -204,14 +173,4 @@ func (n *Node) size() (values, depth int) {
 		count(entry.Value)
 	}
 	return values, depth
-}
-
-// tag accepts !!str of a scalar, which is how YAML says "not a number".
-func (c *converter) tag(n *ast.TagNode) (*Node, *Fault) {
-	node := scalar(n.Value)
-	if n.GetToken().Value != "!!str" || node == nil {
-		return nil, &Fault{Line: n.GetToken().Position.Line, Text: "tags aren't supported"}
-	}
-	node.Kind, node.JSON = String, ""
-	return node, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -97,16 +98,17 @@ func TestReadRefuses(t *testing.T) {
 		"two documents":    {"name: a\n---\nname: b\n", "p.yaml:3: a second document begins here: a file holds one"},
 		"duplicate key":    {"name: a\nage: 1\nname: b\n", `p.yaml:3: key "name" is there already, in line 1`},
 		"duplicate inside": {"meta: {a: 1, a: 2}\n", `p.yaml:1: key "a" is there already, in line 1`},
-		"syntax":           {"name: [a\nage: 1\n", "p.yaml:2: isn't YAML: ',' or ']' must be specified"},
+		"syntax":           {"name: [a\nage: 1\n", "p.yaml:1: isn't YAML: did not find expected ',' or ']'"},
 		"merge key":        {"meta: &m {a: 1}\nvars:\n  <<: *m\n", "p.yaml:3: merge keys (<<) aren't supported: write the keys out"},
 		"tag":              {"name: !!python/object x\n", "p.yaml:1: tags aren't supported"},
-		"unknown alias":    {"name: *x\n", "p.yaml:1: alias without an anchor before it"},
+		"unknown alias":    {"name: *x\n", "p.yaml: isn't YAML: unknown anchor 'x' referenced"},
+		"alias of itself":  {"meta: &m {a: *m}\n", "p.yaml:1: an alias inside of what it names"},
 		"NUL":              {"name: \"a\x00\"\n", "p.yaml: holds a NUL byte"},
 		"not UTF-8":        {"name: \xff\n", "p.yaml: isn't UTF-8"},
 		"too large":        {"name: " + strings.Repeat("x", MaxBytes), "p.yaml: is larger than 1048576 bytes"},
-		"deep flow":        {"meta: " + strings.Repeat("[", 100_000), "p.yaml: nests deeper than 100"},
-		"deep block":       {strings.Repeat("- ", 100_000), "p.yaml: nests deeper than 100"},
-		"deep keys":        {strings.Repeat("? ", 100_000), "p.yaml: nests deeper than 100"},
+		"deep flow":        {"meta: " + strings.Repeat("[", 100_000), "p.yaml: isn't YAML: exceeded max depth of 10000"},
+		"deep block":       {strings.Repeat("- ", 100_000), "p.yaml: isn't YAML: exceeded max depth of 10000"},
+		"deep keys":        {"meta: " + strings.Repeat("[", 200) + strings.Repeat("]", 200), "p.yaml:1: nests deeper than 100"},
 		"alias bomb":       {bomb, "p.yaml:6: aliases multiply to too many values"},
 		"NaN":              {"meta: {a: .nan}\n", "p.yaml:1: infinity and NaN can't be written in JSON"},
 	}
@@ -156,6 +158,24 @@ func TestFaultfFindsTheDeepestLine(t *testing.T) {
 	}
 	if !doc.Has("name") || doc.Has("vars") || !doc.Parsed() {
 		t.Error("Has or Parsed is wrong")
+	}
+}
+
+// The time that a text takes is linear in its length, whatever its shape.
+func TestLargeTexts(t *testing.T) {
+	t.Parallel()
+	var wide strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&wide, "key%d: %d\n", i, i)
+	}
+	for _, text := range []string{wide.String(), strings.Repeat("- {a: 1}\n", 100_000), strings.Repeat("- &a x\n- *a\n", 50_000)} {
+		start := time.Now()
+		if _, _, err := Parse([]byte(text), 8*MaxBytes); err != nil {
+			t.Errorf("Parse of %.20q…: %v", text, err)
+		}
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("Parse of %.20q… took %v", text, took)
+		}
 	}
 }
 

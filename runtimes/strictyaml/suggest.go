@@ -10,9 +10,12 @@ import (
 // Suggest is the cure for a word that isn't one of known: the one that it was
 // meant to be, or the list.
 func Suggest(word string, known []string) string {
+	word = strings.ToLower(word)
 	best, bestAt := "", 3
 	for _, candidate := range known {
-		if d := distance(strings.ToLower(word), candidate); d < bestAt && d < len(candidate) {
+		d := distance(word, candidate)
+		plausible := d < 2 || d == 2 && word != "" && word[0] == candidate[0]
+		if plausible && d < bestAt && d < len(candidate) {
 			best, bestAt = candidate, d
 		}
 	}

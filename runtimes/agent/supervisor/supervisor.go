@@ -48,6 +48,7 @@ type supervisor struct {
 	stderr   pump
 
 	last    uint32     // stream of the last start
+	spent   bool       // something of an execution is left: nothing more may run
 	running *execution // nil while idle
 }
 
@@ -92,11 +93,11 @@ func (s *supervisor) settle() error {
 	s.children = newReaper()
 	if s.isolated {
 		s.oom = newOOMGuard()
-		j, err := newJanitor(s.children, s.Scratch)
-		s.cleaner = j
+		janitor, err := newJanitor(s.children, s.Scratch)
 		if err != nil {
 			return err
 		}
+		s.cleaner = janitor
 	} else {
 		fmt.Fprintln(s.Log, "attune-agent: not PID 1: no isolation, programs run with the gateway's own rights")
 		s.cleaner = descendants{children: s.children, scratch: s.Scratch}
@@ -156,7 +157,7 @@ func (s *supervisor) serve(signals <-chan os.Signal) error {
 			// Idle before the gateway can know: its next start may come at once.
 			large := len(s.running.Stdin) > 1<<20
 			stream := s.running.stream
-			s.running = nil
+			s.running, s.spent = nil, !x.Reusable
 			if err := s.send(wire.TypeExit, stream, wire.Encode(x)); err != nil {
 				return nil // the gateway is gone
 			}
@@ -175,7 +176,7 @@ func (s *supervisor) obey(m message) error {
 	case m.err != nil:
 		return m.err
 	case m.start != nil:
-		if s.running != nil || m.stream != s.last+1 {
+		if s.running != nil || s.spent || m.stream != s.last+1 {
 			return fmt.Errorf("%w: start of stream %d after %d", wire.ErrProtocol, m.stream, s.last)
 		}
 		s.last = m.stream

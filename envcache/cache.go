@@ -1,0 +1,231 @@
+// Package envcache builds each environment of dependencies exactly once and
+// keeps it outside the packs.
+//
+// Safety depends on no lock, clock or TTL: an attempt is built where nobody
+// looks, verified, and published by one atomic rename onto a name that is the
+// digest of everything it was made from. Leases and the engine's container
+// names only save work: they see to it that one builder runs at a time.
+package envcache
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"attune/runtimes"
+	"attune/runtimes/container"
+)
+
+// Options of a Cache. All are required but Shared, Events and CADir.
+type Options struct {
+	Root      string // {runtime_envs_dir} as the gateway sees it
+	Layout    runtimes.Layout
+	Engine    container.Engine
+	Local     Leaser // excludes the gateways of this machine: file locks in the volume
+	Shared    Leaser // excludes all gateways: Redis; nil without
+	GatewayID string
+	AgentDir  string            // holds the agent
+	CADir     string            // holds the certificate bundle; empty = none
+	Vars      map[string]string // process variables of builders: index settings
+	Network   container.Network // of builders
+	Limits    Limits
+	Log       *slog.Logger
+	// Events is told of every step of every build; it must not block.
+	Events func(Event)
+}
+
+// Limits bound builds. The values in brackets are the defaults of the
+// configuration.
+type Limits struct {
+	Concurrency int           // builds at once per gateway [2]
+	Queue       int           // builds that wait for a slot [32]
+	Timeout     time.Duration // of one build [15 min]
+	Waiter      time.Duration // how long a caller waits for a build [25 s]
+	Lease       time.Duration // TTL of a lease [30 s]
+	PollMin     time.Duration // how often another gateway's build is looked at, at first [250 ms]
+	PollMax     time.Duration // … and at last [2 s]
+	FreeSpace   int64         // bytes that must be free before a build [512 MiB]
+	MaxBytes    int64         // of an environment [2 GiB]
+	MaxFiles    int64         // of an environment [200,000]
+	Memory      int64         // of a builder, its /tmp included [2 GiB]
+	CPU         float64       // cores of a builder [2]
+}
+
+// Environment is a published generation. Its files never change.
+type Environment struct {
+	Digest string
+	Dir    string // as the gateway sees it
+
+	reference *os.File // holds a shared lock: pruning leaves referenced generations alone
+}
+
+// Cache makes and finds environments. Its methods may be called concurrently.
+type Cache struct {
+	Options
+	volume volume
+	slots  chan struct{} // a token per running build
+	// pointers are locked in the volume whatever the Leasers grant: they are
+	// read, judged and written, which no rename does in one step.
+	pointers *FileLeaser
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wait     sync.WaitGroup // flights
+
+	ready readyMap
+	known sync.Map // key → digested
+
+	mu      sync.Mutex
+	flights map[key]*flight
+	queued  int
+	times   []time.Duration // of the last builds, for Retry-After
+}
+
+// New prepares the volume.
+func New(o Options) (*Cache, error) {
+	if o.Events == nil {
+		o.Events = func(Event) {}
+	}
+	c := &Cache{
+		Options: o,
+		volume:  volume{root: o.Root},
+		slots:   make(chan struct{}, o.Limits.Concurrency),
+		flights: make(map[key]*flight),
+	}
+	if err := c.volume.init(); err != nil {
+		return nil, err
+	}
+	c.pointers = NewFileLeaser(filepath.Join(c.volume.locks(), "pointers"))
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Ensure returns the environment of a recipe, built if need be. A ready one
+// costs no system call. It waits no longer than Limits.Waiter and ctx allow,
+// and then gives a *BuildingError while the build goes on.
+//
+// Errors: *FailedError, *BuildingError, ErrStorageFull, ErrBusy, the cause of
+// ctx when the caller left.
+func (c *Cache) Ensure(ctx context.Context, r *Recipe) (*Environment, error) {
+	if env := c.ready.get(r.key()); env != nil {
+		return env, nil
+	}
+	f, err := c.join(r)
+	if err != nil {
+		return nil, err
+	}
+	patience := time.NewTimer(c.Limits.Waiter)
+	defer patience.Stop()
+	select {
+	case <-f.done:
+		return f.env, f.err
+	case <-patience.C:
+	case <-ctx.Done():
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return nil, &BuildingError{RetryAfter: c.remaining(f)}
+}
+
+// Prepare starts a build if the environment isn't ready, and doesn't wait.
+func (c *Cache) Prepare(r *Recipe) error {
+	if c.ready.get(r.key()) != nil {
+		return nil
+	}
+	_, err := c.join(r)
+	return err
+}
+
+// Retain forgets every ready environment that no recipe of the list asks for:
+// its reference is given back, so that it may be pruned one day.
+func (c *Cache) Retain(recipes []*Recipe) {
+	keep := make(map[key]bool, len(recipes))
+	for _, r := range recipes {
+		keep[r.key()] = true
+	}
+	c.known.Range(func(k, _ any) bool {
+		if !keep[k.(key)] {
+			c.known.Delete(k)
+		}
+		return true
+	})
+	for _, env := range c.ready.drop(func(k key) bool { return !keep[k] }) {
+		env.reference.Close() // it was only read
+	}
+}
+
+// Close stops waiting for builds and returns when nothing of the cache runs.
+// Builder containers run on: the next caller anywhere adopts them.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	c.cancel() // under the lock: no flight starts that Wait doesn't see
+	c.mu.Unlock()
+	c.wait.Wait()
+	var errs []error
+	for _, env := range c.ready.drop(func(key) bool { return true }) {
+		errs = append(errs, env.reference.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// open takes a reference on a generation and then tests its marker, in that
+// order: what is referenced is not pruned. nil if it isn't published.
+func (c *Cache) open(digest string) (*Environment, error) {
+	reference, err := os.OpenFile(c.volume.reference(digest), os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(reference.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		reference.Close()
+		return nil, nil // it is being pruned: as good as gone
+	}
+	marker, err := c.volume.published(digest)
+	if err != nil || marker == nil {
+		reference.Close()
+		return nil, err
+	}
+	return &Environment{Digest: digest, Dir: c.volume.generation(digest), reference: reference}, nil
+}
+
+// remember puts an environment on the warm path.
+func (c *Cache) remember(r *Recipe, env *Environment) *Environment {
+	kept := c.ready.keep(r.key(), env)
+	if kept != env {
+		env.reference.Close() // it was only read
+	}
+	return kept
+}
+
+// observe keeps the durations of the last builds.
+func (c *Cache) observe(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.times = append(c.times, d)
+	if len(c.times) > 32 {
+		c.times = slices.Delete(c.times, 0, 1)
+	}
+}
+
+// firstGuess is assumed of a build before there was any: installing a handful
+// of packages takes between one second and some tens.
+const firstGuess = 20 * time.Second
+
+// remaining estimates when a flight lands: the median of past builds less what
+// has passed, and never less than a second.
+func (c *Cache) remaining(f *flight) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	median := firstGuess
+	if len(c.times) > 0 {
+		sorted := slices.Sorted(slices.Values(c.times))
+		median = sorted[len(sorted)/2]
+	}
+	return max(time.Second, median-time.Since(f.since))
+}

@@ -1,0 +1,266 @@
+package envcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Event is a step of a build, or a line that the builder printed.
+type Event struct {
+	Pack    string
+	Runtime string
+	Digest  string
+	Phase   Phase
+	Line    string // of the installer's output; empty on a change of phase
+	Elapsed time.Duration
+	Err     error // with PhaseFailed
+}
+
+// Phase is a stage of a build.
+type Phase string
+
+const (
+	PhaseQueued    Phase = "queued"    // waits for a slot, or for another gateway
+	PhaseCreate    Phase = "create"    // the builder container is being made
+	PhaseInstall   Phase = "install"   // the builder runs
+	PhaseAdopt     Phase = "adopt"     // a builder that runs already is followed
+	PhaseVerify    Phase = "verify"    // the result is checked
+	PhasePublish   Phase = "publish"   // it is made visible
+	PhasePublished Phase = "published" // done
+	PhaseFailed    Phase = "failed"    // done, without success
+)
+
+// flight is one build in this process, whoever asked for it. It runs on the
+// cache's context, never on a request's.
+type flight struct {
+	recipe *Recipe
+	since  time.Time
+	done   chan struct{} // closed when env or err is set
+	env    *Environment
+	err    error
+
+	mu     sync.Mutex
+	phase  Phase
+	digest string
+}
+
+// at notes the flight's phase and tells it.
+func (c *Cache) at(f *flight, phase Phase, err error) {
+	f.mu.Lock()
+	changed := f.phase != phase
+	f.phase = phase
+	f.mu.Unlock()
+	if changed {
+		c.tell(f, phase, "", err)
+	}
+}
+
+func (c *Cache) tell(f *flight, phase Phase, line string, err error) {
+	f.mu.Lock()
+	digest := f.digest
+	f.mu.Unlock()
+	c.Events(Event{
+		Pack: f.recipe.Pack, Runtime: f.recipe.Runtime.Name, Digest: digest,
+		Phase: phase, Line: line, Elapsed: time.Since(f.since), Err: err,
+	})
+}
+
+// join returns the flight of a recipe, started if there is none.
+func (c *Cache) join(r *Recipe) (*flight, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.flights[r.key()]; f != nil {
+		return f, nil
+	}
+	if c.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	f := &flight{recipe: r, since: time.Now(), done: make(chan struct{})}
+	c.flights[r.key()] = f
+	c.wait.Go(func() { c.fly(f) })
+	return f, nil
+}
+
+func (c *Cache) fly(f *flight) {
+	f.env, f.err = c.find(c.ctx, f)
+	switch {
+	case f.err == nil:
+		f.env = c.remember(f.recipe, f.env)
+	case c.ctx.Err() != nil:
+		f.err = ErrClosed
+	default:
+		if !errors.Is(f.err, ErrStorageFull) && !errors.Is(f.err, ErrBusy) {
+			f.err = asFailure(f.err)
+		}
+		c.at(f, PhaseFailed, f.err)
+	}
+	c.mu.Lock()
+	delete(c.flights, f.recipe.key())
+	c.mu.Unlock()
+	close(f.done)
+}
+
+// find returns the environment, from the disk if it is published, and else by
+// building it or by waiting for who builds it.
+func (c *Cache) find(ctx context.Context, f *flight) (*Environment, error) {
+	d, err := c.digest(f.recipe)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	f.digest = d.digest
+	f.mu.Unlock()
+	poll := c.Limits.PollMin
+	for {
+		if env, err := c.look(f, d); env != nil || err != nil {
+			return env, err
+		}
+		env, err := c.attempt(ctx, f, d)
+		if !errors.Is(err, ErrLeaseTaken) && !errors.Is(err, errAgain) {
+			return env, err
+		}
+		c.at(f, PhaseQueued, nil)
+		select {
+		case <-ctx.Done():
+			return nil, ErrClosed
+		case <-time.After(poll):
+		}
+		poll = min(poll*2, c.Limits.PollMax)
+	}
+}
+
+// look answers from the disk: the published environment, or a failure that is
+// too young for another attempt. Both nil: it may be built.
+func (c *Cache) look(f *flight, d digested) (*Environment, error) {
+	env, err := c.open(d.digest)
+	if err != nil {
+		return nil, err
+	}
+	if env != nil {
+		c.land(f.recipe, d)
+		return env, nil
+	}
+	return nil, c.volume.recentFailure(d.digest)
+}
+
+// land does what follows a publication, also in place of a gateway that died
+// before it could. What fails here is tried again by the next gateway that
+// looks; the environment serves without it.
+func (c *Cache) land(r *Recipe, d digested) {
+	err := errors.Join(c.volume.seal(d.digest), c.advance(r, d), c.volume.forgive(d.digest))
+	if err != nil {
+		c.Log.Warn("environment is ready, but its pointer or record is not", "pack", r.Pack,
+			"runtime", r.Runtime.Name, "digest", d.digest, "error", err)
+	}
+}
+
+// attempt builds the environment if a slot and the lease can be had, and gives
+// ErrLeaseTaken if another holds the lease.
+func (c *Cache) attempt(ctx context.Context, f *flight, d digested) (*Environment, error) {
+	leave, err := c.enter(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	release, err := c.lease(ctx, d.digest)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	// Another may have built it, or failed, between our look and the lease.
+	if env, err := c.look(f, d); env != nil || err != nil {
+		return env, err
+	}
+	builder, err := c.build(ctx, f, d)
+	switch {
+	case err == nil:
+		return c.published(f, d)
+	case ctx.Err() != nil, errors.Is(err, errAgain):
+		return nil, err
+	}
+	err = c.failed(f, d, err, builder)
+	if builder != nil {
+		c.cleanUp(ctx, builder)
+	}
+	return nil, err
+}
+
+// published opens what was built a moment ago.
+func (c *Cache) published(f *flight, d digested) (*Environment, error) {
+	c.observe(time.Since(f.since))
+	env, err := c.look(f, d)
+	if env == nil && err == nil {
+		err = fmt.Errorf("environment %s was removed right after it was published", d.digest)
+	}
+	if err == nil {
+		c.at(f, PhasePublished, nil)
+	}
+	return env, err
+}
+
+// enter takes a build slot, waiting in a bounded queue.
+func (c *Cache) enter(ctx context.Context, f *flight) (leave func(), err error) {
+	leave = func() { <-c.slots }
+	select {
+	case c.slots <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	c.mu.Lock()
+	if c.queued >= c.Limits.Queue {
+		c.mu.Unlock()
+		return nil, ErrBusy
+	}
+	c.queued++
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.queued--
+		c.mu.Unlock()
+	}()
+	c.at(f, PhaseQueued, nil)
+	select {
+	case c.slots <- struct{}{}:
+		return leave, nil
+	case <-ctx.Done():
+		return nil, ErrClosed
+	}
+}
+
+// lease takes the shared lease and then the local one, always in that order.
+// A shared lease that can't be had because its service is away costs double
+// work at the worst, and never an environment: the build goes on without it.
+func (c *Cache) lease(ctx context.Context, digest string) (release func(), err error) {
+	var held []Lease
+	release = func() {
+		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		for _, lease := range held {
+			if err := lease.Release(done); err != nil {
+				c.Log.Warn("lease could not be released; it ends by itself", "digest", digest, "error", err)
+			}
+		}
+	}
+	name := "build." + digest
+	if c.Shared != nil {
+		lease, err := c.Shared.Acquire(ctx, name, c.Limits.Lease)
+		switch {
+		case errors.Is(err, ErrLeaseTaken):
+			return nil, err
+		case err != nil:
+			c.Log.Warn("shared lease is unavailable; going on with the local one", "digest", digest, "error", err)
+		default:
+			held = append(held, lease)
+		}
+	}
+	lease, err := c.Local.Acquire(ctx, name, c.Limits.Lease)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	held = append([]Lease{lease}, held...) // released in reverse order
+	return release, nil
+}

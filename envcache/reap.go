@@ -1,0 +1,125 @@
+package envcache
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"attune/runtimes/container"
+)
+
+// reapInterval is how often leftovers are looked for.
+const reapInterval = time.Minute
+
+// Run removes leftovers at once and then regularly, until ctx ends.
+func (c *Cache) Run(ctx context.Context) error {
+	ticker := time.NewTicker(reapInterval)
+	defer ticker.Stop()
+	for {
+		if err := c.Reap(ctx); err != nil && ctx.Err() == nil {
+			c.Log.Warn("leftovers of builds could not be removed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Reap removes what dead gateways left of builds: builders that nobody adopted
+// before their deadline, attempts without a builder, trash. Whatever somebody
+// works on is under a lease and is left alone.
+func (c *Cache) Reap(ctx context.Context) error {
+	builders, err := c.Engine.Find(ctx, map[string]string{container.LabelRole: container.RoleBuilder})
+	if err != nil {
+		return err
+	}
+	attempts, err := os.ReadDir(c.volume.attempts())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, builder := range builders {
+		digest := builder.Labels()[container.LabelDigest]
+		published, err := c.volume.published(digest)
+		// Damage is told when somebody asks for the environment.
+		needless := err == nil && published != nil
+		if !needless && time.Now().Before(deadlineOf(builder)) {
+			continue
+		}
+		errs = append(errs, c.underLease(ctx, digest, func() error {
+			c.cleanUp(ctx, builder)
+			return nil
+		}))
+	}
+	for _, entry := range attempts {
+		name := entry.Name()
+		digest, _, _ := strings.Cut(name, ".")
+		if len(digest) != 32 {
+			errs = append(errs, c.reapStray(name))
+			continue
+		}
+		errs = append(errs, c.underLease(ctx, digest, func() error {
+			return c.reapAttempt(ctx, digest, name)
+		}))
+	}
+	return errors.Join(append(errs, c.emptyTrash())...)
+}
+
+// reapAttempt deletes an attempt that no builder belongs to. The lease is held,
+// so none can appear.
+func (c *Cache) reapAttempt(ctx context.Context, digest, name string) error {
+	builders, err := c.Engine.Find(ctx, map[string]string{
+		container.LabelRole: container.RoleBuilder, container.LabelDigest: digest,
+	})
+	if err != nil {
+		return err
+	}
+	for _, builder := range builders {
+		attempt := builder.Labels()[labelAttempt]
+		if name == attempt || strings.HasPrefix(name, attempt+claimMark) {
+			return nil
+		}
+	}
+	return c.volume.discard(c.volume.attempt(name))
+}
+
+// reapStray deletes a file that was to replace another, once it is too old to
+// be in somebody's hands.
+func (c *Cache) reapStray(name string) error {
+	path := c.volume.attempt(name)
+	info, err := os.Lstat(path)
+	if err != nil || time.Since(info.ModTime()) < time.Minute {
+		return nil //nolint:nilerr // gone already, or young
+	}
+	return os.RemoveAll(path)
+}
+
+// underLease runs f if nobody builds the digest now.
+func (c *Cache) underLease(ctx context.Context, digest string, f func() error) error {
+	release, err := c.lease(ctx, digest)
+	if errors.Is(err, ErrLeaseTaken) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	return f()
+}
+
+func (c *Cache) emptyTrash() error {
+	entries, err := os.ReadDir(c.volume.trash())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, entry := range entries {
+		errs = append(errs, removeTree(filepath.Join(c.volume.trash(), entry.Name())))
+	}
+	return errors.Join(errs...)
+}

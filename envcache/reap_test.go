@@ -1,0 +1,172 @@
+package envcache
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"attune/runtimes/container"
+)
+
+func mustReap(t *testing.T, c *Cache) {
+	t.Helper()
+	if err := c.Reap(t.Context()); err != nil {
+		t.Errorf("Reap() = %v", err)
+	}
+}
+
+func TestReaperDeletesWhatNobodyWorksOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.gateway(t, nil)
+	v := c.volume
+	old := time.Now().Add(-time.Hour)
+	abandoned := v.attemptFor(t, someDigest)
+	if _, err := v.claim(filepath.Base(v.attemptFor(t, someDigest)), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(abandoned, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	write(t, v.attempt("file.old"), "")
+	if err := os.Chtimes(v.attempt("file.old"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(v.attemptFor(t, someDigest), filepath.Join(v.trash(), "x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(t.TempDir(), filepath.Join(v.trash(), "link")); err != nil {
+		t.Fatal(err)
+	}
+	young := v.attempt("file.young")
+	write(t, young, "")
+	mustReap(t, c)
+	if err := os.Remove(young); err != nil {
+		t.Errorf("a file that was to replace another is gone at once: %v", err)
+	}
+	r.nothingLeft(t)
+}
+
+func TestReaperLeavesWhatSomebodyWorksOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	told := newEvents()
+	g := newGate(t)
+	c := r.gateway(t, func(o *Options) { o.Events = told.take })
+	recipe := r.recipe(t, g.wait())
+	if err := c.Prepare(recipe); err != nil {
+		t.Fatal(err)
+	}
+	told.await(t, waiting)
+	mustReap(t, r.gateway(t, nil))
+	g.open(t)
+	mustEnsure(t, c, recipe)
+	r.engine.wantBuilders(t, 1)
+}
+
+func TestReaperLeavesABuilderForAdoptionUntilItsDeadline(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := newGate(t)
+	recipe := r.recipe(t, g.wait())
+	r.abandon(t, recipe)
+	c := r.gateway(t, nil)
+	mustReap(t, c)
+	if n := len(r.containers(t)); n != 1 {
+		t.Fatalf("after Reap there are %d containers, want the builder", n)
+	}
+	r.engine.set(func(e *spyEngine) {
+		e.wrap = func(made container.Container) container.Container {
+			return &relabelled{Container: made, labels: map[string]string{labelDeadline: "1"}}
+		}
+	})
+	mustReap(t, c)
+	r.nothingLeft(t)
+}
+
+// relabelled is a container with other labels.
+type relabelled struct {
+	container.Container
+	labels map[string]string
+}
+
+func (r *relabelled) Labels() map[string]string {
+	labels := make(map[string]string)
+	for name, value := range r.Container.Labels() {
+		labels[name] = value
+	}
+	for name, value := range r.labels {
+		labels[name] = value
+	}
+	return labels
+}
+
+// A gateway that died after publishing left its builder.
+func TestReaperRemovesTheBuilderOfWhatIsPublished(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := newGate(t)
+	recipe := r.recipe(t, g.wait())
+	r.abandon(t, recipe)
+	c := r.gateway(t, nil)
+	digest := mustDigest(t, c, recipe)
+	if mine, err := c.volume.publish(c.volume.attemptFor(t, digest), digest); err != nil || !mine {
+		t.Fatalf("publish() = %v, %v", mine, err)
+	}
+	mustReap(t, c)
+	r.nothingLeft(t)
+}
+
+// The attempt of a builder that can't be removed stays: it may be written.
+func TestAttemptOfARunningBuilderIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := newGate(t)
+	r.abandon(t, r.recipe(t, g.wait()))
+	c := r.gateway(t, nil)
+	builder := r.containers(t)[0]
+	c.cleanUp(t.Context(), &odd{Container: builder, remove: func(context.Context) error { return container.ErrUnavailable }})
+	if entries, err := os.ReadDir(c.volume.attempts()); err != nil || len(entries) != 1 {
+		t.Errorf("attempts = %v, %v, want the builder's", entries, err)
+	}
+	c.cleanUp(t.Context(), builder)
+	r.nothingLeft(t)
+}
+
+func TestReaperTellsThatTheEngineIsAway(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.engine.set(func(e *spyEngine) { e.find = func() error { return container.ErrUnavailable } })
+	if err := r.gateway(t, nil).Reap(t.Context()); !errors.Is(err, container.ErrUnavailable) {
+		t.Errorf("Reap() = %v, want ErrUnavailable", err)
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.gateway(t, nil)
+	c.volume.attemptFor(t, someDigest)
+	ctx, cancel := context.WithCancel(t.Context())
+	reaped := make(chan struct{})
+	r.engine.set(func(e *spyEngine) {
+		e.find = func() error {
+			select {
+			case reaped <- struct{}{}:
+			case <-ctx.Done():
+			}
+			return nil
+		}
+	})
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	<-reaped // the builders
+	<-reaped // the attempt's
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+}

@@ -1,0 +1,207 @@
+package envcache
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+
+	"attune/runtimes"
+	"attune/runtimes/container"
+)
+
+// schemaVersion is part of every digest: raise it when the meaning of an
+// environment's content changes, and every environment is built anew.
+const schemaVersion = 1
+
+// maxManifest bounds a manifest or lock file, in bytes.
+const maxManifest = 8 << 20
+
+// Recipe is all an environment is made from.
+type Recipe struct {
+	Pack     string // ref
+	PackDir  string // as the gateway sees it
+	Revision string // of the pack's files: when it changes, the manifests are read again
+	Runtime  *runtimes.Runtime
+	Image    container.Image // environments are built in the image that runs them
+}
+
+// key names a recipe in memory: equal keys have equal digests, as long as
+// nobody edits the pack without a new revision.
+type key struct{ pack, runtime, revision, image string }
+
+func (r *Recipe) key() key {
+	return key{r.Pack, r.Runtime.Name, r.Revision, r.Image.ID}
+}
+
+// inputs is what a digest is made over, and is kept in the marker. Its JSON is
+// canonical: fields in this order, map keys sorted.
+type inputs struct {
+	Schema    int               `json:"schema"`
+	Identity  string            `json:"identity"` // of the pack on this volume
+	Pack      string            `json:"pack"`
+	Runtime   string            `json:"runtime"`
+	Image     string            `json:"image"`
+	OS        string            `json:"os"`
+	Arch      string            `json:"arch"`
+	Create    []string          `json:"create"`
+	Install   []string          `json:"install"`
+	Variants  []variantInput    `json:"variants"`
+	Binary    string            `json:"binary"`      // interpreter of the create command
+	Own       string            `json:"interpreter"` // the environment's, of the install command
+	Copy      bool              `json:"copy"`        // manifests are copied into the environment
+	Manifests map[string]string `json:"manifests"`   // file → SHA-256
+	// build.vars: an index decides what is installed. Name → SHA-256 of the
+	// value, for every pack's code can read a marker.
+	Vars  map[string]string `json:"vars"`
+	Epoch int               `json:"epoch"`
+}
+
+type variantInput struct {
+	Needs   string   `json:"needs"`
+	Create  []string `json:"create"`
+	Install []string `json:"install"`
+}
+
+// digest is the name of the generation that inputs make: 128 bits of a
+// SHA-256, in hexadecimal.
+func (in inputs) digest() string {
+	canonical, err := json.Marshal(in)
+	if err != nil {
+		panic(fmt.Sprintf("inputs hold strings only, yet: %v", err))
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:])[:32]
+}
+
+// inputs reads the manifests. identity is the pack's on the volume.
+func (r *Recipe) inputs(identity string, vars map[string]string) (inputs, error) {
+	manifests, err := r.manifests()
+	if err != nil {
+		return inputs{}, err
+	}
+	in := inputs{
+		Schema:    schemaVersion,
+		Identity:  identity,
+		Pack:      r.Pack,
+		Runtime:   r.Runtime.Name,
+		Image:     r.Image.ID,
+		OS:        r.Image.OS,
+		Arch:      r.Image.Arch,
+		Create:    r.Runtime.Environment.CreateCommand,
+		Binary:    r.Runtime.Interpreter.Binary,
+		Own:       r.Runtime.Environment.InterpreterPath,
+		Copy:      r.Runtime.Dependencies.CopyManifests,
+		Manifests: manifests,
+		Vars:      make(map[string]string, len(vars)),
+	}
+	r.chooseInstall(&in)
+	for name, value := range vars {
+		sum := sha256.Sum256([]byte(value))
+		in.Vars[name] = hex.EncodeToString(sum[:])
+	}
+	return in, nil
+}
+
+// chooseInstall picks the commands for what is there: none without a manifest,
+// the locked ones beside a lock file. A variant without a locked command keeps
+// the runtime's, and must not install past the lock file with its plain one.
+func (r *Recipe) chooseInstall(in *inputs) {
+	dependencies := r.Runtime.Dependencies
+	_, manifest := in.Manifests[dependencies.ManifestFile]
+	lock := r.lockFile(in.Manifests) != ""
+	locked := lock && len(dependencies.LockedInstallCommand) > 0
+	switch {
+	case !manifest:
+	case locked:
+		in.Install = dependencies.LockedInstallCommand
+	default:
+		in.Install = dependencies.InstallCommand
+	}
+	for _, v := range r.Runtime.Variants {
+		variant := variantInput{Needs: v.Needs, Create: v.CreateCommand}
+		switch {
+		case !manifest:
+		case locked, lock && len(v.LockedInstallCommand) > 0:
+			variant.Install = v.LockedInstallCommand
+		default:
+			variant.Install = v.InstallCommand
+		}
+		in.Variants = append(in.Variants, variant)
+	}
+}
+
+// unchanged tells whether the pack still asks for what was built: the builder
+// read its files after the digest was made.
+func (r *Recipe) unchanged(in inputs) error {
+	manifests, err := r.manifests()
+	if err == nil && !maps.Equal(manifests, in.Manifests) {
+		return refuse("the pack's manifest was changed during the build; reload the packs")
+	}
+	return err
+}
+
+// lockFile is the first lock file that is there, or empty.
+func (r *Recipe) lockFile(manifests map[string]string) string {
+	for _, name := range r.Runtime.Dependencies.LockFiles {
+		if _, there := manifests[name]; there {
+			return name
+		}
+	}
+	return ""
+}
+
+// manifests hashes the manifest and the lock files that are there. A manifest
+// is never followed out of the pack.
+func (r *Recipe) manifests() (map[string]string, error) {
+	root, err := os.OpenRoot(r.PackDir)
+	if err != nil {
+		return nil, fmt.Errorf("open pack %s: %w", r.Pack, err)
+	}
+	defer root.Close()
+	hashes := map[string]string{}
+	names := append([]string{r.Runtime.Dependencies.ManifestFile}, r.Runtime.Dependencies.LockFiles...)
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		hash, err := hashFile(root, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s of pack %s: %w", name, r.Pack, err)
+		}
+		hashes[name] = hash
+	}
+	return hashes, nil
+}
+
+func hashFile(root *os.Root, name string) (string, error) {
+	status, err := root.Lstat(name)
+	if err != nil {
+		return "", err
+	}
+	if !status.Mode().IsRegular() {
+		return "", refuse("%s is not a regular file", name)
+	}
+	file, err := root.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	n, err := io.Copy(hash, io.LimitReader(file, maxManifest+1))
+	if err != nil {
+		return "", err
+	}
+	if n > maxManifest {
+		return "", refuse("%s is larger than %d bytes", name, maxManifest)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}

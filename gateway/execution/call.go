@@ -1,0 +1,148 @@
+package execution
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"attune/gateway/pack"
+	"attune/runtimes"
+)
+
+// NewID makes an execution's ID: a ULID, so that IDs sort by time.
+func NewID() string { return ulid.Make().String() }
+
+// call is an accepted request on its way.
+type call struct {
+	pack      *pack.Pack
+	action    *pack.Action
+	stdin     []byte // the parameters in the action's format
+	timeout   time.Duration
+	deadline  time.Time
+	arrived   time.Time
+	execution *Execution
+}
+
+// accept finds the action and checks everything that the caller sent.
+func (r *Runner) accept(request Request) (*call, error) {
+	p, action, err := r.find(request.Action)
+	if err != nil {
+		return nil, err
+	}
+	parameters, problems, err := action.Parameters.Apply(request.Body)
+	if err != nil {
+		return nil, &Error{
+			Failure: Failure{Code: CodeInvalidJSON, Component: "request", Phase: "validate", Reason: err.Error()},
+			cause:   err,
+		}
+	}
+	if len(problems) > 0 {
+		invalid := fail(CodeInvalidParameters, "request", "validate", "the parameters don't match the action's schema")
+		invalid.Parameters = problems
+		return nil, invalid
+	}
+	stdin, err := pack.Encode(parameters, action.ParameterFormat)
+	if err != nil {
+		return nil, &Error{
+			Failure: Failure{
+				Code: CodeInvalidParameters, Component: "request", Phase: "validate",
+				Reason: fmt.Sprintf("the parameters can't be written as %s", action.ParameterFormat),
+			},
+			cause: err,
+		}
+	}
+	timeout := min(cmp.Or(request.Timeout, action.Timeout), action.Timeout, r.Limits.MaxTimeout)
+	return &call{
+		pack: p, action: action, stdin: stdin, timeout: timeout,
+		arrived: request.Arrived, deadline: request.Arrived.Add(timeout),
+		execution: &Execution{
+			ID: request.ID, Action: action.Ref.String(), Pack: string(p.Ref), Gateway: r.GatewayID,
+			Status: StatusRunning, CreatedAt: request.Arrived.UTC(),
+		},
+	}, nil
+}
+
+// find looks an action up, and says what is wrong with one that can't be called.
+func (r *Runner) find(name string) (*pack.Pack, *pack.Action, error) {
+	ref, err := pack.ParseActionRef(name)
+	if err != nil {
+		return nil, nil, fail(CodeInvalidRef, "request", "validate", "an action is called by pack.action")
+	}
+	catalog := r.Catalog()
+	p, found := catalog.Pack(ref.Pack)
+	if !found {
+		if _, broken := catalog.BrokenPack(ref.Pack); broken {
+			return nil, nil, fail(CodeNotFound, "pack", "validate", "the action's pack has faults and is not served")
+		}
+		return nil, nil, fail(CodeNotFound, "request", "validate", "there is no such action")
+	}
+	action, found := catalog.Action(ref)
+	switch {
+	case !found:
+		return nil, nil, fail(CodeNotFound, "request", "validate", "there is no such action")
+	case !p.Enabled:
+		return nil, nil, fail(CodeNotFound, "pack", "validate", "the action's pack is disabled")
+	case !action.Enabled:
+		return nil, nil, fail(CodeNotFound, "pack", "validate", "the action is disabled")
+	case action.Network == runtimes.NetworkOutbound && !r.Outbound(p.Ref):
+		return nil, nil, fail(CodeForbidden, "pack", "validate",
+			"the action needs the network, which the operator does not allow this pack (network.outbound)")
+	}
+	return p, action, nil
+}
+
+// reserved are the variables that only the gateway sets.
+func (c *call) reserved(layout runtimes.Layout) map[string]string {
+	return map[string]string{
+		"ATTUNE_EXEC_ID":            c.execution.ID,
+		"ATTUNE_ACTION":             c.execution.Action,
+		"ATTUNE_PACK":               c.execution.Pack,
+		"ATTUNE_PACK_DIR":           layout.PackDir(c.execution.Pack, c.pack.Dir),
+		"ATTUNE_DEADLINE":           c.deadline.UTC().Format(time.RFC3339Nano),
+		"ATTUNE_PARAMETER_DELIVERY": "stdin",
+		"ATTUNE_PARAMETER_FORMAT":   string(c.action.ParameterFormat),
+	}
+}
+
+// waited notes where the time before the run went: a wait in which an instance
+// was started counts as its start.
+func (c *call) waited(total, starting time.Duration) {
+	c.execution.Timing.Start += milliseconds(starting)
+	c.execution.Timing.Queue += milliseconds(total - starting)
+}
+
+// end completes the record.
+func (c *call) end(out *output, failure *Error) {
+	x := c.execution
+	now := time.Now().UTC()
+	x.EndedAt = &now
+	x.DurationMS = milliseconds(now.Sub(c.arrived))
+	x.Status = StatusSucceeded
+	if failure != nil {
+		x.Status = failure.status()
+		x.Error = &failure.Failure
+	}
+	if out == nil {
+		return
+	}
+	x.ExitCode = out.exitCode
+	x.Result = out.parsed
+	if out.parsed == nil {
+		x.Stdout, x.StdoutTruncated = out.stdout.log("stdout", out.logLimit)
+	}
+	x.Stderr, x.StderrTruncated = out.stderr.log("stderr", out.logLimit)
+	x.BytesTruncated = out.stderr.beyond(out.logLimit)
+	if out.parsed == nil {
+		x.BytesTruncated += out.stdout.beyond(out.logLimit)
+	}
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Microseconds()) / 1000
+}
+
+// errBadImage marks an image that can't be made into a box.
+var errBadImage = errors.New("image is refused")

@@ -1,0 +1,56 @@
+package execution
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"attune/runtimes"
+	"attune/runtimes/container"
+)
+
+// Images resolves the images of runtimes to IDs, once: containers are created
+// from IDs, so that every instance of a runtime is made of the same image until
+// the gateway is told to look again.
+type Images struct {
+	engine container.Engine
+
+	mu   sync.RWMutex
+	byRT map[string]container.Image // runtime name →
+}
+
+// NewImages returns an empty cache over an engine.
+func NewImages(engine container.Engine) *Images {
+	return &Images{engine: engine, byRT: make(map[string]container.Image)}
+}
+
+// Resolve returns the image of a runtime. Errors: container.ErrNoImage,
+// container.ErrUnavailable; an image that declares a VOLUME is refused, because
+// what is mounted there is writable whatever else is said.
+func (i *Images) Resolve(ctx context.Context, rt *runtimes.Runtime) (container.Image, error) {
+	i.mu.RLock()
+	image, ok := i.byRT[rt.Name]
+	i.mu.RUnlock()
+	if ok {
+		return image, nil
+	}
+	image, err := i.engine.Image(ctx, rt.Image)
+	if err != nil {
+		return container.Image{}, fmt.Errorf("image %s of runtime %s: %w", rt.Image, rt.Name, err)
+	}
+	if len(image.Volumes) > 0 {
+		return container.Image{}, fmt.Errorf("image %s of runtime %s declares VOLUME %v, which would be writable: %w",
+			rt.Image, rt.Name, image.Volumes, errBadImage)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.byRT[rt.Name] = image
+	return image, nil
+}
+
+// Refresh forgets what was resolved.
+func (i *Images) Refresh() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	clear(i.byRT)
+}

@@ -1,0 +1,112 @@
+package execution
+
+import (
+	"bytes"
+	"encoding/json"
+	"unicode/utf8"
+
+	"attune/gateway/pack"
+)
+
+// stream keeps the beginning of what a program prints on one stream. It is
+// bounded by bytes, whatever the lines are.
+type stream struct {
+	limit   int64 // bytes that the agent forwards
+	kept    bytes.Buffer
+	dropped int64 // bytes beyond limit, counted by the agent
+}
+
+// Write implements io.Writer.
+func (s *stream) Write(p []byte) (int, error) { return s.kept.Write(p) }
+
+func (s *stream) total() int64 { return int64(s.kept.Len()) + s.dropped }
+
+// beyond is how many bytes a log of so many bytes leaves out.
+func (s *stream) beyond(limit int64) int64 {
+	if s.total() <= limit {
+		return 0
+	}
+	return s.total() - int64(len(cutAtRune(s.kept.Bytes(), limit)))
+}
+
+// log is the kept part for the record: valid UTF-8, at most limit bytes and a
+// notice. Exactly the limit is not truncated.
+func (s *stream) log(name string, limit int64) (string, bool) {
+	if s.total() <= limit {
+		return validText(s.kept.Bytes()), false
+	}
+	text := validText(cutAtRune(s.kept.Bytes(), limit))
+	return text + "\n\n[OUTPUT TRUNCATED: " + name + " exceeded size limit]\n", true
+}
+
+// cutAtRune cuts b to at most limit bytes without halving a character.
+func cutAtRune(b []byte, limit int64) []byte {
+	if int64(len(b)) <= limit {
+		return b
+	}
+	end := int(limit)
+	for back := 0; back < utf8.UTFMax && end-back > 0; back++ {
+		if utf8.RuneStart(b[end-back]) {
+			return b[:end-back]
+		}
+	}
+	return b[:end] // not UTF-8 anyway
+}
+
+func validText(b []byte) string {
+	return string(bytes.ToValidUTF8(b, []byte("\uFFFD")))
+}
+
+// output is what an execution printed, and how it ended.
+type output struct {
+	stdout, stderr stream
+	resultLimit    int64
+	logLimit       int64
+	exitCode       *int
+	parsed         json.RawMessage // the result, where the output format is structured
+}
+
+func newOutput(l Limits) *output {
+	// One byte more than the limit tells "exactly" from "too much".
+	return &output{
+		stdout:      stream{limit: max(l.Result, l.Log) + 1},
+		stderr:      stream{limit: l.Log + 1},
+		resultLimit: l.Result,
+		logLimit:    l.Log,
+	}
+}
+
+// mediaTypes of results, by output format.
+var mediaTypes = map[pack.Format]string{
+	pack.FormatText:  "text/plain; charset=utf-8",
+	pack.FormatJSON:  "application/json",
+	pack.FormatYAML:  "application/yaml",
+	pack.FormatJSONL: "application/x-ndjson",
+}
+
+// MediaType is the media type in which an output format is answered.
+func MediaType(format pack.Format) string { return mediaTypes[format] }
+
+// result is the answer's body. JSON is the parsed document, which a log line
+// before it isn't part of; other formats are what the action printed.
+func (o *output) result(format pack.Format) ([]byte, string) {
+	if format == pack.FormatJSON {
+		return o.parsed, MediaType(format)
+	}
+	return o.stdout.kept.Bytes(), MediaType(format)
+}
+
+// tail is the end of the stream for an answer: what a program prints last is
+// why it failed.
+func (s *stream) tail() string {
+	const most = 4 << 10
+	text := validText(s.kept.Bytes())
+	if len(text) <= most {
+		return text
+	}
+	text = text[len(text)-most:]
+	for len(text) > 0 && !utf8.RuneStart(text[0]) {
+		text = text[1:]
+	}
+	return text
+}

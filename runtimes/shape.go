@@ -1,0 +1,202 @@
+package runtimes
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"attune/runtimes/container"
+)
+
+// Shape is all that makes two instances interchangeable: executions share a
+// warm instance only when their shapes are equal.
+type Shape struct {
+	Pack     string // ref
+	Revision string // of the pack's files
+	PackDir  string // as the gateway sees it
+	Runtime  *Runtime
+	Image    container.Image
+	// Digest and EnvDir name the environment's generation; empty where the
+	// runtime has none.
+	Digest  string
+	EnvDir  string
+	Network NetworkPolicy
+	Limits  Limits // resolved: no zero fields
+}
+
+// key is comparable, for maps.
+type key struct {
+	pack, revision, runtime, image, digest string
+	network                                NetworkPolicy
+	limits                                 Limits
+}
+
+func (s *Shape) key() key {
+	return key{s.Pack, s.Revision, s.Runtime.Name, s.Image.ID, s.Digest, s.Network, s.Limits}
+}
+
+// Or fills what is zero from the operator's defaults.
+func (l Limits) Or(defaults Limits) Limits {
+	return Limits{
+		Memory: cmp.Or(l.Memory, defaults.Memory),
+		CPU:    cmp.Or(l.CPU, defaults.CPU),
+		Pids:   cmp.Or(l.Pids, defaults.Pids),
+		Tmp:    cmp.Or(l.Tmp, defaults.Tmp),
+	}
+}
+
+// Box is what every instance of one gateway has in common.
+type Box struct {
+	Layout     Layout
+	GatewayID  string
+	AgentDir   string // holds the agent, on the shared volume
+	CADir      string // holds the certificate bundle; empty = none
+	RunDir     string // holds a directory per instance, on the shared volume
+	OCIRuntime string // empty = the engine's default
+	NoFile     int64  // open files per process
+}
+
+// Spec compiles the container of an instance; run is the instance's own
+// directory, which holds its control socket. It is a pure function: the golden
+// files in testdata show every field.
+func (b *Box) Spec(s *Shape, run string) container.Spec {
+	packDir := b.Layout.PackDir(s.Pack, s.PackDir)
+	socketDir, scratch := SocketDir, Scratch
+	if !b.Layout.Isolated {
+		socketDir, scratch = run, filepath.Join(run, "scratch")
+	}
+	spec := container.Spec{
+		Name:  "attune-" + s.Pack + "-" + s.Runtime.Name + "-" + filepath.Base(run),
+		Image: s.Image.ID,
+		Entrypoint: []string{
+			b.Layout.Agent(b.AgentDir), "supervise", "--socket", socketDir + "/agent.sock", "--scratch", scratch,
+		},
+		User: "0:0",
+		Dir:  packDir,
+		Labels: map[string]string{
+			container.LabelRole:    container.RoleInstance,
+			container.LabelGateway: b.GatewayID,
+			container.LabelPack:    s.Pack,
+			container.LabelRuntime: s.Runtime.Name,
+			container.LabelDigest:  s.Digest,
+		},
+		Network: container.Network(s.Network),
+		CapAdd:  []string{"KILL", "SETGID", "SETUID"},
+		Mounts: []container.Mount{
+			{Source: s.PackDir, Target: packDir, ReadOnly: true},
+			{Source: b.AgentDir, Target: b.Layout.pick(AgentDir, b.AgentDir), ReadOnly: true},
+			{Source: run, Target: socketDir, ReadOnly: true},
+		},
+		Tmpfs: []container.Tmpfs{{Path: Scratch, Size: s.Limits.Tmp, Inodes: s.Limits.Tmp >> 12, Exec: true, Mode: 0o1777}},
+		Limits: container.Limits{
+			Memory: s.Limits.Memory, CPU: s.Limits.CPU, Pids: s.Limits.Pids,
+			NoFile: b.NoFile, FileSize: s.Limits.Tmp,
+		},
+		Runtime: b.OCIRuntime,
+	}
+	b.mountEnvironment(&spec, s)
+	if b.CADir != "" && s.Network == NetworkOutbound {
+		spec.Mounts = append(spec.Mounts, container.Mount{
+			Source: b.CADir, Target: b.Layout.pick(CADir, b.CADir), ReadOnly: true,
+		})
+	}
+	return spec
+}
+
+func (b *Box) mountEnvironment(spec *container.Spec, s *Shape) {
+	if s.EnvDir == "" {
+		return
+	}
+	spec.Mounts = append(spec.Mounts, container.Mount{
+		Source: s.EnvDir, Target: b.Layout.EnvDir(s.Pack, s.Runtime.Name, s.EnvDir), ReadOnly: true,
+	})
+	if !b.Layout.Isolated {
+		return // nothing can be shown at a second path without a mount
+	}
+	for _, m := range s.Runtime.Environment.Mounts {
+		spec.Mounts = append(spec.Mounts, container.Mount{
+			Source:   filepath.Join(s.EnvDir, m.From),
+			Target:   strings.ReplaceAll(m.At, "{packs_dir}", PacksDir),
+			ReadOnly: true,
+		})
+	}
+}
+
+// Process is how an action's file is run.
+type Process struct {
+	Argv []string
+	Dir  string
+	Env  []string // sorted
+}
+
+// Process compiles the command line and the variables of one execution. vars
+// are the action's own and win over the runtime's; reserved (ATTUNE_*) win over
+// both.
+func (b *Box) Process(s *Shape, entryPoint string, vars, reserved map[string]string) (Process, error) {
+	packDir := b.Layout.PackDir(s.Pack, s.PackDir)
+	values := map[string]string{
+		"pack_dir":    packDir,
+		"packs_dir":   b.Layout.PacksDir(s.PackDir),
+		"action_file": packDir + "/actions/" + entryPoint,
+		"interpreter": s.Runtime.Interpreter.Binary,
+	}
+	if s.EnvDir != "" {
+		values["env_dir"] = b.Layout.EnvDir(s.Pack, s.Runtime.Name, s.EnvDir)
+	}
+	if path := s.Runtime.Environment.InterpreterPath; path != "" && s.EnvDir != "" {
+		expanded, err := Expand([]string{path}, values)
+		if err != nil {
+			return Process{}, fmt.Errorf("runtime %s: interpreter_path: %w", s.Runtime.Name, err)
+		}
+		values["interpreter"] = expanded[0]
+	}
+	args, err := Expand(s.Runtime.Interpreter.Args, values)
+	if err != nil {
+		return Process{}, fmt.Errorf("runtime %s: interpreter.args: %w", s.Runtime.Name, err)
+	}
+	argv := append(args, values["action_file"])
+	if values["interpreter"] != "" {
+		argv = append([]string{values["interpreter"]}, argv...)
+	}
+	env, err := b.environ(s, values, vars, reserved)
+	if err != nil {
+		return Process{}, err
+	}
+	return Process{Argv: argv, Dir: packDir, Env: env}, nil
+}
+
+// environ is the whole environment of an execution but HOME and TMPDIR, which
+// the agent adds: nothing of the gateway's own, nothing of the image's.
+func (b *Box) environ(s *Shape, values, vars, reserved map[string]string) ([]string, error) {
+	base := map[string]string{
+		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"LANG": "C.UTF-8",
+		"TZ":   "UTC",
+	}
+	if b.CADir != "" && s.Network == NetworkOutbound {
+		for _, v := range CAVars(b.Layout.CA(b.CADir)) {
+			name, value, _ := strings.Cut(v, "=")
+			base[name] = value
+		}
+	}
+	own, err := s.Runtime.Vars(base, values)
+	if err != nil {
+		return nil, fmt.Errorf("runtime %s: env_vars: %w", s.Runtime.Name, err)
+	}
+	merged := make(map[string]string, len(own)+len(vars)+len(reserved))
+	for _, v := range own {
+		name, value, _ := strings.Cut(v, "=")
+		merged[name] = value
+	}
+	maps.Copy(merged, vars)
+	maps.Copy(merged, reserved)
+	env := make([]string, 0, len(merged))
+	for name, value := range merged {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	return env, nil
+}
