@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,10 +91,10 @@ func schemaFaults(err error, flat bool) []schemaFault {
 			return metaFaults(cause, flat)
 		}
 	}
-	if regex, ok := errors.AsType[*jsonschema.InvalidRegexError](err); ok {
-		return []schemaFault{{nil, fmt.Sprintf("pattern %s isn't a regular expression that Go understands (RE2: no look-around)", quote(regex.Regex))}}
+	if _, ok := errors.AsType[*jsonschema.InvalidRegexError](err); ok {
+		return []schemaFault{{nil, badPattern}}
 	}
-	if errors.Is(err, errRemote) {
+	if _, ok := errors.AsType[*jsonschema.LoadURLError](err); ok {
 		return []schemaFault{{nil, "refers to another document: only references that begin with # work"}}
 	}
 	return []schemaFault{{nil, "isn't a JSON Schema that can be used: a reference or an identifier in it is wrong"}}
@@ -119,14 +120,7 @@ func metaProblems(invalid *jsonschema.ValidationError) []schemaFault {
 	var walk func(e *jsonschema.ValidationError)
 	walk = func(e *jsonschema.ValidationError) {
 		if len(e.Causes) == 0 || isAlternative(e) {
-			text := detail(e.ErrorKind)
-			if isAlternative(e) {
-				text = "isn't what JSON Schema allows here"
-				if last := e.InstanceLocation; len(last) > 0 && last[len(last)-1] == "type" {
-					text = "must be array, boolean, integer, null, number, object or string"
-				}
-			}
-			all = append(all, schemaFault{e.InstanceLocation, text})
+			all = append(all, schemaFault{e.InstanceLocation, metaText(e)})
 			return
 		}
 		for _, cause := range e.Causes {
@@ -136,6 +130,30 @@ func metaProblems(invalid *jsonschema.ValidationError) []schemaFault {
 	walk(invalid)
 	slices.SortFunc(all, func(a, b schemaFault) int { return slices.Compare(a.path, b.path) })
 	return slices.CompactFunc(all, func(a, b schemaFault) bool { return slices.Equal(a.path, b.path) })
+}
+
+func metaText(e *jsonschema.ValidationError) string {
+	last := ""
+	if n := len(e.InstanceLocation); n > 0 {
+		last = e.InstanceLocation[n-1]
+	}
+	format, isFormat := e.ErrorKind.(*kind.Format)
+	switch {
+	case isAlternative(e) && last == "type":
+		return "must be array, boolean, integer, null, number, object or string"
+	case isAlternative(e):
+		return "isn't what JSON Schema allows here"
+	case isFormat && format.Want == "regex":
+		return badPattern
+	}
+	return detail(e.ErrorKind)
+}
+
+const badPattern = "isn't a regular expression that is understood here: RE2, without look-around"
+
+// first is the first of some problems in words.
+func first(found []Problem) string {
+	return strings.TrimSpace(cmp.Or(found[0].Pointer, "it") + " " + found[0].Detail)
 }
 
 // written maps a path of the JSON Schema to where the author has written it.
@@ -188,9 +206,13 @@ func unfit(schema *jsonschema.Schema, path []string, flat bool, depth int) []sch
 	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
 		property, below := schema.Properties[name], append(slices.Clone(path), "properties", name)
 		if property.Default != nil {
-			if err := property.Validate(*property.Default); err != nil {
+			fallback := clone(*property.Default)
+			if object, ok := fallback.(map[string]any); ok {
+				fill(object, property)
+			}
+			if err := property.Validate(fallback); err != nil {
 				at := written(append(slices.Clone(below), "default"), flat)
-				faults = append(faults, schemaFault{at, strings.Join(at, ".") + " doesn't fit its own schema: it " + problems(err)[0].Detail})
+				faults = append(faults, schemaFault{at, strings.Join(at, ".") + " doesn't fit its own schema: " + first(problems(err))})
 			}
 		}
 		faults = append(faults, unfit(property, below, flat, depth+1)...)

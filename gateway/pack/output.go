@@ -12,7 +12,7 @@ import (
 // ErrBadOutput is what every error of ParseOutput wraps.
 var ErrBadOutput = errors.New("bad output")
 
-// MaxYAMLOutput is how much YAML is read: its parser is slow.
+// MaxYAMLOutput is how much YAML is read.
 const MaxYAMLOutput = 8 << 20
 
 // ParseOutput reads what an action has printed, in the format that it has

@@ -1,0 +1,96 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"attune/gateway/execution"
+	"attune/gateway/pack"
+)
+
+func (s *Server) listActions(c *fiber.Ctx, _ *call) error {
+	catalog := s.Catalog()
+	return writeJSON(c, wholePage(summarize(catalog, catalog.Actions())))
+}
+
+func (s *Server) showAction(c *fiber.Ctx, _ *call) error {
+	ref, err := pack.ParseActionRef(c.Params("ref"))
+	if err != nil {
+		return refuse(execution.CodeInvalidRef, actionGrammar)
+	}
+	catalog := s.Catalog()
+	if _, broken := catalog.BrokenPack(ref.Pack); broken {
+		return refuse(execution.CodeNotFound, "the pack has faults, which /api/v1/packs/"+string(ref.Pack)+" lists")
+	}
+	action, ok := catalog.Action(ref)
+	if !ok {
+		return refuse(execution.CodeNotFound, "there is no such action")
+	}
+	return writeJSON(c, actionPayload{
+		actionSummary:   summarize(catalog, []*pack.Action{action})[0],
+		Parameters:      schemaJSON(action.Parameters),
+		Output:          schemaJSON(action.Output),
+		ParameterFormat: action.ParameterFormat,
+		OutputFormat:    action.OutputFormat,
+		MediaType:       execution.MediaType(action.OutputFormat),
+		TimeoutSeconds:  action.Timeout.Seconds(),
+		Network:         string(action.Network),
+		Limits:          action.Limits,
+		Examples:        append([]any{}, action.Examples...),
+		Invoke:          howToInvoke(s.BaseURL, action),
+	})
+}
+
+func summarize(catalog *pack.Catalog, actions []*pack.Action) []actionSummary {
+	summaries := make([]actionSummary, len(actions))
+	for i, a := range actions {
+		p, ok := catalog.Pack(a.Ref.Pack)
+		summaries[i] = actionSummary{
+			Ref:         a.Ref.String(),
+			Pack:        string(a.Ref.Pack),
+			Label:       a.Label,
+			Description: a.Description,
+			Tags:        a.Tags,
+			Enabled:     a.Enabled && ok && p.Enabled,
+		}
+		if a.Runtime != nil {
+			summaries[i].Runtime = a.Runtime.Name
+		}
+	}
+	return summaries
+}
+
+func schemaJSON(schema *pack.Schema) json.RawMessage {
+	if schema == nil {
+		return nil
+	}
+	return schema.JSON()
+}
+
+// howToInvoke makes a call of the first example that is parameters.
+func howToInvoke(baseURL string, action *pack.Action) invocation {
+	url := strings.TrimSuffix(baseURL, "/") + "/invoke/" + action.Ref.String()
+	body := "{}"
+	for _, example := range action.Examples {
+		object, ok := example.(map[string]any)
+		if !ok {
+			continue
+		}
+		if encoded, err := json.Marshal(object); err == nil {
+			body = string(encoded)
+			break
+		}
+	}
+	return invocation{
+		Method: fiber.MethodPost,
+		URL:    url,
+		Curl:   fmt.Sprintf("curl --json %s %s", shellQuoted(body), url),
+	}
+}
+
+func shellQuoted(text string) string {
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

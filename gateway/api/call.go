@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// call is what the api knows about the request that it is answering.
+type call struct {
+	id        string // ours: a client can't choose it
+	arrived   time.Time
+	route     string // pattern; empty until a route was found
+	quiet     bool   // logged at debug level
+	query     url.Values
+	execution string // empty until there is one
+}
+
+type callKey struct{}
+
+// callOf returns the call that handle or malformed made for this request.
+func callOf(ctx *fasthttp.RequestCtx) *call {
+	c, _ := ctx.UserValue(callKey{}).(*call)
+	return c
+}
+
+func (s *Server) begin(ctx *fasthttp.RequestCtx) *call {
+	c := &call{id: s.NewID(), arrived: time.Now()}
+	ctx.SetUserValue(callKey{}, c)
+	return c
+}
+
+// phase is where a fault of our own happened.
+func (c *call) phase() string {
+	if c.execution == "" {
+		return "request"
+	}
+	return "run"
+}
+
+// end completes the answer with what every answer has, and logs one line.
+func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
+	header := &ctx.Response.Header
+	header.Set("Attune-Request-Id", c.id)
+	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
+	header.Set(fasthttp.HeaderCacheControl, "no-store")
+
+	level := slog.LevelInfo
+	if c.quiet {
+		level = slog.LevelDebug
+	}
+	attrs := []slog.Attr{
+		slog.String("method", loggedMethod(ctx)),
+		slog.String("route", c.route),
+		slog.Int("status", ctx.Response.StatusCode()),
+		slog.Duration("duration", time.Since(c.arrived)),
+		slog.Int("bytes", len(ctx.Response.Body())),
+		slog.String("request", c.id),
+	}
+	if c.execution != "" {
+		attrs = append(attrs, slog.String("execution", c.execution))
+	}
+	s.Logger.LogAttrs(context.Background(), level, "request", attrs...)
+}
+
+// loggedMethod keeps inventions of clients out of the log.
+func loggedMethod(ctx *fasthttp.RequestCtx) string {
+	if method := string(ctx.Method()); knownMethod(method) {
+		return method
+	}
+	return "?"
+}

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"attune/gateway/execution"
+	"attune/gateway/pack"
+)
+
+// invoke runs an action and answers with its result.
+func (s *Server) invoke(c *fiber.Ctx, call *call) error {
+	request, err := s.request(c, call)
+	if err != nil {
+		return err
+	}
+	ctx, release := s.watch(c.Context().Conn())
+	defer release()
+	outcome, err := s.Invoker.Invoke(ctx, request)
+	if outcome != nil && outcome.Execution != nil {
+		call.execution = outcome.Execution.ID
+		c.Set("Attune-Execution-Id", outcome.Execution.ID)
+		c.Set("Server-Timing", serverTiming(outcome.Execution.Timing))
+	}
+	if err != nil {
+		return cutOff(ctx, err)
+	}
+	if call.execution == "" {
+		return fmt.Errorf("invoke %s: neither an execution nor an error", request.Action)
+	}
+	c.Set(fiber.HeaderContentType, outcome.MediaType)
+	c.Context().Response.SetBodyRaw(outcome.Output)
+	return nil
+}
+
+// cutOff tells a call that Shutdown cancelled from one whose client left: there
+// is somebody to tell. The invoker sees a cancelled context either way.
+func cutOff(ctx context.Context, err error) error {
+	var failure *execution.Error
+	if !errors.Is(context.Cause(ctx), errDrained) || !errors.As(err, &failure) || failure.Code != execution.CodeCancelled {
+		return err
+	}
+	stopped := *failure
+	stopped.Code, stopped.Component, stopped.Reason = execution.CodeDraining, "gateway", "the gateway stopped before the call had ended"
+	stopped.Retryable, stopped.RetryAfter = !failure.Started, time.Second
+	return &stopped
+}
+
+// request checks everything about a call that does not need the action to run.
+func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, error) {
+	var none execution.Request
+	header := &c.Request().Header
+	ref, err := pack.ParseActionRef(c.Params("ref"))
+	if err != nil {
+		return none, refuse(execution.CodeInvalidRef, actionGrammar)
+	}
+	if err := refuseUnsupported(header); err != nil {
+		return none, err
+	}
+	timeout, err := callerTimeout(call.query, header)
+	if err != nil {
+		return none, err
+	}
+	action, err := s.callable(ref)
+	if err != nil {
+		return none, err
+	}
+	if media := execution.MediaType(action.OutputFormat); !accepts(header, media) {
+		return none, refuse(codeNotAcceptable, "the action's result is "+media)
+	}
+	if err := checkBodyHeaders(header, len(c.Request().Body())); err != nil {
+		return none, err
+	}
+	return execution.Request{
+		ID:      s.NewID(),
+		Action:  ref.String(),
+		Body:    bytes.Clone(c.Request().Body()), // as sent: fiber's Body would unpack it
+		Timeout: timeout,
+		Arrived: call.arrived,
+	}, nil
+}
+
+// callable finds an action that may run.
+func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
+	catalog := s.Catalog()
+	if _, broken := catalog.BrokenPack(ref.Pack); broken {
+		return nil, refuse(execution.CodeNotFound, "the pack has faults, which /api/v1/packs/"+string(ref.Pack)+" lists")
+	}
+	action, ok := catalog.Action(ref)
+	if !ok {
+		return nil, refuse(execution.CodeNotFound, "there is no such action")
+	}
+	if !action.Enabled {
+		return nil, refuse(execution.CodeNotFound, "the action is disabled")
+	}
+	if p, ok := catalog.Pack(ref.Pack); !ok || !p.Enabled {
+		return nil, refuse(execution.CodeNotFound, "the action's pack is disabled")
+	}
+	return action, nil
+}
+
+// refuseUnsupported refuses what a caller relies on and would not get. What
+// Prefer asks for may be left undone, these may not.
+func refuseUnsupported(header *fasthttp.RequestHeader) error {
+	for _, name := range []string{"Idempotency-Key", "Callback-Url", "Ce-Specversion"} {
+		if len(header.PeekAll(name)) > 0 {
+			return refuse(codeInvalidHeader, name+" is not supported yet")
+		}
+	}
+	return nil
+}
+
+// serverTiming says in a browser's words where the time went.
+func serverTiming(t execution.Timing) string {
+	return fmt.Sprintf("queue;dur=%.3f, environment;dur=%.3f, start;dur=%.3f, run;dur=%.3f",
+		t.Queue, t.Environment, t.Start, t.Run)
+}

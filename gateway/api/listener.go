@@ -1,0 +1,125 @@
+package api
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// listener caps connections per address and knows those that are open.
+type listener struct {
+	*net.TCPListener
+	perIP int // negative = no cap
+
+	mu     sync.Mutex
+	open   map[*conn]struct{}
+	counts map[netip.Addr]int
+}
+
+func newListener(l *net.TCPListener, perIP int) *listener {
+	return &listener{
+		TCPListener: l,
+		perIP:       perIP,
+		open:        map[*conn]struct{}{},
+		counts:      map[netip.Addr]int{},
+	}
+}
+
+// Accept returns the next connection; one over the cap is closed at once.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		tcp, err := l.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		c := &conn{TCPConn: tcp, owner: l, peer: peerOf(tcp)}
+		if l.add(c) {
+			return c, nil
+		}
+		_ = tcp.Close() // nothing was read, nothing is lost
+	}
+}
+
+func peerOf(c *net.TCPConn) netip.Addr {
+	addr, _ := c.RemoteAddr().(*net.TCPAddr)
+	return addr.AddrPort().Addr().Unmap()
+}
+
+func (l *listener) add(c *conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.perIP >= 0 && l.counts[c.peer] >= l.perIP {
+		return false
+	}
+	l.open[c] = struct{}{}
+	l.counts[c.peer]++
+	return true
+}
+
+func (l *listener) remove(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.open[c]; !ok {
+		return
+	}
+	delete(l.open, c)
+	if l.counts[c.peer]--; l.counts[c.peer] == 0 {
+		delete(l.counts, c.peer)
+	}
+}
+
+// closeUnused closes the connections on which no request is being answered:
+// fasthttp would wait for silent ones until their read timeout.
+func (l *listener) closeUnused() { l.closeIf(func(c *conn) bool { return !c.answering.Load() }) }
+
+func (l *listener) closeAll() { l.closeIf(func(*conn) bool { return true }) }
+
+func (l *listener) closeIf(match func(*conn) bool) {
+	l.mu.Lock()
+	var chosen []*conn
+	for c := range l.open {
+		if match(c) {
+			chosen = append(chosen, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range chosen {
+		_ = c.TCPConn.Close() // its own goroutine sees it and calls Close
+	}
+}
+
+// conn is a client's connection. It stays a syscall.Conn, see disconnect.go.
+type conn struct {
+	*net.TCPConn
+	owner *listener
+	peer  netip.Addr
+
+	answering atomic.Bool // from the handler's start to the next read
+	linger    atomic.Bool // the client may still be sending; see Close
+}
+
+// Bounds of what Close reads from a client that was refused mid-sentence.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 16 << 20
+)
+
+// Read reads the next request: the answer before it has been written.
+func (c *conn) Read(p []byte) (int, error) {
+	c.answering.Store(false)
+	return c.TCPConn.Read(p)
+}
+
+// Close closes the connection. Closing while bytes are unread makes the kernel
+// send a reset, which destroys the answer on its way: a client that sends too
+// much would never read its 413. So what it still sends is read for a moment.
+func (c *conn) Close() error {
+	c.owner.remove(c)
+	if c.linger.Load() && c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.TCPConn, lingerBytes) // best effort: its end is the goal
+	}
+	return c.TCPConn.Close()
+}

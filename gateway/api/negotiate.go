@@ -1,0 +1,134 @@
+package api
+
+import (
+	"bytes"
+	"math"
+	"mime"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// checkBodyHeaders refuses a body that can't be read as JSON. A form is read as
+// JSON too: that is what "curl -d" calls everything.
+func checkBodyHeaders(header *fasthttp.RequestHeader, size int) error {
+	if coding := header.ContentEncoding(); len(coding) > 0 && !bytes.EqualFold(coding, []byte("identity")) {
+		return refuse(codeEncoding, "a body must not be compressed")
+	}
+	contentType := string(header.Peek(fasthttp.HeaderContentType))
+	if contentType == "" {
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil || !isJSON(media) {
+		return refuse(codeMediaType, "parameters are sent as application/json")
+	}
+	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+		return refuse(codeMediaType, "JSON is encoded in UTF-8")
+	}
+	return nil
+}
+
+func isJSON(media string) bool {
+	switch media {
+	case "application/json", "application/x-www-form-urlencoded":
+		return true
+	case "application/cloudevents+json": // an envelope, whose data would be the parameters
+		return false
+	}
+	return strings.HasSuffix(media, "+json")
+}
+
+// seconds is a limit as a number of seconds.
+var seconds = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
+
+// callerTimeout is the smaller of the two limits that a caller can set: the
+// parameter timeout, and "Prefer: wait" of RFC 7240. 0 = none.
+func callerTimeout(query url.Values, header *fasthttp.RequestHeader) (time.Duration, error) {
+	limit := time.Duration(math.MaxInt64)
+	if query.Has("timeout") {
+		parsed, ok := parseTimeout(query.Get("timeout"))
+		if !ok {
+			return 0, refuse(codeInvalidQuery, `timeout must be a positive number of seconds or a duration like "500ms"`)
+		}
+		limit = parsed
+	}
+	for _, line := range header.PeekAll("Prefer") {
+		wait, ok := parseWait(string(line))
+		if !ok {
+			return 0, refuse(codeInvalidHeader, "wait in Prefer must be a positive whole number of seconds")
+		}
+		limit = min(limit, wait)
+	}
+	if limit == math.MaxInt64 {
+		return 0, nil
+	}
+	return limit, nil
+}
+
+func parseTimeout(text string) (time.Duration, bool) {
+	if seconds.MatchString(text) {
+		text += "s"
+	}
+	limit, err := time.ParseDuration(text)
+	return limit, err == nil && limit > 0
+}
+
+// parseWait finds wait=N among preferences; MaxInt64 = it isn't there. Other
+// preferences are ignored, as RFC 7240 allows.
+func parseWait(line string) (time.Duration, bool) {
+	limit := time.Duration(math.MaxInt64)
+	for preference := range strings.SplitSeq(line, ",") {
+		preference, _, _ = strings.Cut(preference, ";")
+		name, value, _ := strings.Cut(preference, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 31)
+		if err != nil || n == 0 {
+			return 0, false
+		}
+		limit = min(limit, time.Duration(n)*time.Second)
+	}
+	return limit, true
+}
+
+// accepts tells whether the Accept header admits a media type. Of the ranges
+// that match it the most specific one counts.
+func accepts(header *fasthttp.RequestHeader, media string) bool {
+	lines := header.PeekAll(fasthttp.HeaderAccept)
+	if len(lines) == 0 {
+		return true
+	}
+	media, _, _ = strings.Cut(media, ";")
+	class, _, _ := strings.Cut(media, "/")
+	specificity, accepted := 0, false
+	for entry := range strings.SplitSeq(string(bytes.Join(lines, []byte(","))), ",") {
+		name, params, _ := strings.Cut(strings.ToLower(entry), ";")
+		rank := map[string]int{"*/*": 1, class + "/*": 2, media: 3}[strings.TrimSpace(name)]
+		if rank > specificity {
+			specificity, accepted = rank, quality(params) > 0
+		}
+	}
+	return accepted
+}
+
+// quality is the q of a media range; 1 where there is none.
+func quality(params string) float64 {
+	for param := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(param, "=")
+		if strings.TrimSpace(name) != "q" {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil {
+			return 0
+		}
+		return q
+	}
+	return 1
+}

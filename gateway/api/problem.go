@@ -1,0 +1,188 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"attune/gateway/execution"
+	"attune/gateway/pack"
+)
+
+// Codes of problems that only HTTP has; the others are package execution's.
+const (
+	codeInvalidRequest      = "invalid-request" // what isn't HTTP, or is ambiguous
+	codeInvalidQuery        = "invalid-query"
+	codeInvalidHeader       = "invalid-header"
+	codeForbidden           = "forbidden"
+	codeMethodNotAllowed    = "method-not-allowed"
+	codeNotAcceptable       = "not-acceptable"
+	codeRequestTimeout      = "request-timeout"
+	codeBodyTooLarge        = "body-too-large"
+	codeURITooLong          = "uri-too-long"
+	codeMediaType           = "unsupported-media-type"
+	codeEncoding            = "unsupported-encoding"
+	codeExpectation         = "expectation-failed"
+	codeHeadersTooLarge     = "headers-too-large"
+	codeUnknownMethod       = "unknown-method"
+	codeUnsupportedProtocol = "unsupported-protocol"
+	codeNotReady            = "not-ready"
+)
+
+// kind is what all problems of one code have in common.
+type kind struct {
+	status int
+	title  string
+}
+
+// kinds is every problem that there is.
+var kinds = map[string]kind{
+	codeInvalidRequest:      {400, "The request is not well-formed HTTP"},
+	codeInvalidQuery:        {400, "The query is not valid"},
+	codeInvalidHeader:       {400, "A header is not valid"},
+	codeForbidden:           {403, "The request is not allowed"},
+	codeMethodNotAllowed:    {405, "The resource does not have this method"},
+	codeNotAcceptable:       {406, "The result has none of the media types that are accepted"},
+	codeRequestTimeout:      {408, "The request did not arrive in time"},
+	codeBodyTooLarge:        {413, "The body is too large"},
+	codeURITooLong:          {414, "The URI is too long"},
+	codeMediaType:           {415, "The body has an unsupported media type"},
+	codeEncoding:            {415, "The body has an unsupported encoding"},
+	codeExpectation:         {417, "The expectation can't be met"},
+	codeHeadersTooLarge:     {431, "The headers are too large"},
+	codeUnknownMethod:       {501, "The method is unknown"},
+	codeNotReady:            {503, "The gateway is not ready"},
+	codeUnsupportedProtocol: {505, "The protocol version is not supported"},
+
+	execution.CodeInvalidRef:         {400, "The reference is not valid"},
+	execution.CodeInvalidJSON:        {400, "The body is not valid JSON"},
+	execution.CodeNotFound:           {404, "There is no such resource"},
+	execution.CodeInvalidParameters:  {422, "The parameters are not valid"},
+	execution.CodeLimitExceeded:      {422, "A limit is exceeded"},
+	execution.CodeCancelled:          {499, "The call was cancelled"},
+	execution.CodeInternal:           {500, "The gateway has a fault"},
+	execution.CodeActionFailed:       {502, "The action failed"},
+	execution.CodeBadOutput:          {502, "The action's output is not valid"},
+	execution.CodeResultTooLarge:     {502, "The action's result is too large"},
+	execution.CodeOutOfMemory:        {502, "The action ran out of memory"},
+	execution.CodeInstanceLost:       {502, "The action's instance was lost"},
+	execution.CodeEnvironmentBuild:   {503, "The environment is being built"},
+	execution.CodeEnvironmentFailed:  {503, "The environment could not be built"},
+	execution.CodeOverloaded:         {503, "The gateway is overloaded"},
+	execution.CodeEngineUnavailable:  {503, "The container engine does not answer"},
+	execution.CodeStateUnavailable:   {503, "The gateway's state does not answer"},
+	execution.CodeDraining:           {503, "The gateway is stopping"},
+	execution.CodeTimedOut:           {504, "The call took too long"},
+	execution.CodeEnvironmentStorage: {507, "There is no space for the environment"},
+}
+
+// Problem is the body of every error: RFC 9457 with our extensions.
+type Problem struct {
+	Type      string         `json:"type"` // "/problems/<code>"
+	Title     string         `json:"title"`
+	Status    int            `json:"status"`
+	Detail    string         `json:"detail,omitempty"` // for people; holds nothing of the request
+	Instance  string         `json:"instance"`         // the request's ID, also in the gateway's log
+	Component string         `json:"component"`
+	Phase     string         `json:"phase"`
+	Retryable bool           `json:"retryable"`
+	Started   bool           `json:"started"` // whether the action's program may have run
+	Execution string         `json:"execution,omitempty"`
+	Errors    []pack.Problem `json:"errors,omitempty"`
+	Log       string         `json:"log,omitempty"`
+	Checks    []HealthCheck  `json:"checks,omitempty"`
+
+	retryAfter time.Duration
+}
+
+// refuse is an error found here, before any part of the gateway was asked.
+func refuse(code, detail string) *execution.Error {
+	return &execution.Error{Failure: execution.Failure{
+		Code: code, Component: "gateway", Phase: "request", Reason: detail,
+	}}
+}
+
+// refuseForNow is refuse for what a later request may get.
+func refuseForNow(code, detail string, after time.Duration) *execution.Error {
+	err := refuse(code, detail)
+	err.Retryable = true
+	err.RetryAfter = after
+	return err
+}
+
+// fail answers with the problem that err stands for. It decides by type: texts
+// of foreign errors may hold parts of the request.
+func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
+	s.writeProblem(ctx, s.problem(callOf(ctx), err))
+}
+
+func (s *Server) problem(call *call, err error) *Problem {
+	var failure *execution.Error
+	var routing *fiber.Error
+	switch {
+	case errors.As(err, &failure) && kinds[failure.Code] != kind{}:
+		s.logFailure(call, failure)
+	case errors.As(err, &routing) && routing.Code == fiber.StatusNotFound:
+		failure = refuse(execution.CodeNotFound, "there is nothing at this path")
+	case errors.As(err, &routing) && routing.Code == fiber.StatusMethodNotAllowed:
+		failure = refuse(codeMethodNotAllowed, "the Allow header lists the methods that there are")
+	default:
+		s.Logger.Error("request failed", slog.String("request", call.id), slog.String("route", call.route), slog.Any("error", err))
+		failure = refuse(execution.CodeInternal, "the gateway's log has the cause, under the ID in instance")
+		failure.Phase = call.phase()
+	}
+	kind := kinds[failure.Code]
+	return &Problem{
+		Type:       "/problems/" + failure.Code,
+		Title:      kind.title,
+		Status:     kind.status,
+		Detail:     failure.Reason,
+		Instance:   call.id,
+		Component:  failure.Component,
+		Phase:      failure.Phase,
+		Retryable:  failure.Retryable,
+		Started:    failure.Started,
+		Execution:  call.execution,
+		Errors:     failure.Parameters,
+		Log:        failure.Log,
+		retryAfter: failure.RetryAfter,
+	}
+}
+
+// logFailure logs what an operator can do something about. Refused requests are
+// in the access log, and whoever made an execution has logged its end.
+func (s *Server) logFailure(call *call, failure *execution.Error) {
+	level := slog.LevelDebug
+	switch {
+	case call.execution != "":
+	case failure.Code == execution.CodeInternal:
+		level = slog.LevelError
+	case kinds[failure.Code].status >= 500:
+		level = slog.LevelWarn
+	}
+	s.Logger.Log(context.Background(), level, "request failed", slog.String("request", call.id),
+		slog.String("execution", call.execution), slog.String("code", failure.Code), slog.Any("error", failure))
+}
+
+// writeProblem is the only writer of errors.
+func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, problem *Problem) {
+	body, err := json.Marshal(problem)
+	if err != nil { // it has no field that could
+		body = []byte(`{"type":"/problems/internal","status":500}`)
+	}
+	ctx.Response.ResetBody()
+	ctx.SetStatusCode(problem.Status)
+	ctx.SetContentType("application/problem+json")
+	if problem.retryAfter > 0 {
+		seconds := max(1, int64(math.Ceil(problem.retryAfter.Seconds())))
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.FormatInt(seconds, 10))
+	}
+	ctx.SetBody(append(body, '\n'))
+}

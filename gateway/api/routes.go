@@ -1,0 +1,94 @@
+package api
+
+import (
+	"net/url"
+	"slices"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+)
+
+// route is one line of the table below.
+type route struct {
+	method  string // GET is also HEAD
+	pattern string
+	handle  func(*fiber.Ctx, *call) error
+	query   []string // the parameters that it has; any other is refused
+	health  bool     // answers while draining, logged at debug level
+}
+
+// routes is everything that the gateway answers.
+func (s *Server) routes() []route {
+	return []route{
+		{method: "GET", pattern: "/", handle: s.index},
+		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
+		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
+
+		{method: "POST", pattern: "/invoke/:ref", handle: s.invoke, query: []string{"timeout"}},
+
+		{method: "GET", pattern: "/api/v1/packs", handle: s.listPacks},
+		{method: "GET", pattern: "/api/v1/packs/:ref", handle: s.showPack},
+		{method: "GET", pattern: "/api/v1/packs/:ref/actions", handle: s.listPackActions},
+
+		{method: "GET", pattern: "/api/v1/actions", handle: s.listActions},
+		{method: "GET", pattern: "/api/v1/actions/:ref", handle: s.showAction},
+
+		{method: "GET", pattern: "/api/v1/environments", handle: s.listEnvironments},
+		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime", handle: s.showEnvironment},
+		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime/log", handle: s.showEnvironmentLog},
+
+		{method: "GET", pattern: "/api/v1/executions", handle: s.listExecutions,
+			query: []string{"action", "status", "since", "cursor", "limit"}},
+		{method: "GET", pattern: "/api/v1/executions/:id", handle: s.showExecution},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", handle: s.showStdout},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", handle: s.showStderr},
+	}
+}
+
+// register puts the table into the router.
+func (s *Server) register() {
+	for _, r := range s.routes() {
+		handler := func(c *fiber.Ctx) error { return s.answer(c, r) }
+		if r.method == fiber.MethodGet {
+			s.app.Get(r.pattern, handler) // and HEAD
+			continue
+		}
+		s.app.Add(r.method, r.pattern, handler)
+	}
+}
+
+// answer runs a route's handler with what all routes share around it.
+func (s *Server) answer(c *fiber.Ctx, r route) error {
+	call := callOf(c.Context())
+	call.route, call.quiet = r.pattern, r.health
+	if !r.health {
+		leave, err := s.admit()
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	query, err := readQuery(c.Context(), r.query)
+	if err != nil {
+		return err
+	}
+	call.query = query
+	return r.handle(c, call)
+}
+
+// readQuery parses a query of known parameters, each at most once.
+func readQuery(ctx *fasthttp.RequestCtx, known []string) (url.Values, error) {
+	query, err := url.ParseQuery(string(ctx.URI().QueryString()))
+	if err != nil {
+		return nil, refuse(codeInvalidQuery, "the query is not form-encoded")
+	}
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			return nil, refuse(codeInvalidQuery, "the query has a parameter that this resource does not have")
+		}
+		if len(values) > 1 {
+			return nil, refuse(codeInvalidQuery, "the query repeats a parameter")
+		}
+	}
+	return query, nil
+}

@@ -1,0 +1,211 @@
+package api
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// routeRows has a good request for every route. A route without one fails
+// TestEveryRouteHasARow, and so has to pass all the bad input below.
+var routeRows = map[string]struct {
+	target string
+	query  string // a valid one; empty where the route has none
+	media  string
+	has    string // a part of the answer
+}{
+	"GET /":                                       {"/", "", "application/json", `"version":"1.2.3"`},
+	"GET /healthz":                                {"/healthz", "", "application/json", `"status":"ok"`},
+	"GET /readyz":                                 {"/readyz", "", "application/json", `"status":"ready"`},
+	"POST /invoke/:ref":                           {"/invoke/demo.echo", "timeout=5", "application/json", `{}`},
+	"GET /api/v1/packs":                           {"/api/v1/packs", "", "application/json", `"ref":"broken","state":"broken"`},
+	"GET /api/v1/packs/:ref":                      {"/api/v1/packs/demo", "", "application/json", `"actions":["demo.echo"`},
+	"GET /api/v1/packs/:ref/actions":              {"/api/v1/packs/demo/actions", "", "application/json", `"ref":"demo.say"`},
+	"GET /api/v1/actions":                         {"/api/v1/actions", "", "application/json", `"next":null`},
+	"GET /api/v1/actions/:ref":                    {"/api/v1/actions/demo.echo", "", "application/json", `curl --json '{\"name\":\"it'\\''s Ada\"}' http://127.0.0.1:`},
+	"GET /api/v1/environments":                    {"/api/v1/environments", "", "application/json", `"state":"ready"`},
+	"GET /api/v1/environments/:pack/:runtime":     {"/api/v1/environments/demo/python", "", "application/json", `"runtime":"python"`},
+	"GET /api/v1/environments/:pack/:runtime/log": {"/api/v1/environments/demo/python/log", "", "text/plain; charset=utf-8", "installed 3 packages"},
+	"GET /api/v1/executions":                      {"/api/v1/executions", "limit=1", "application/json", `"next":"second"`},
+	"GET /api/v1/executions/:id":                  {"/api/v1/executions/" + knownExecution, "", "application/json", `"result":{"name":"Ada"}`},
+	"GET /api/v1/executions/:id/logs/stdout":      {"/api/v1/executions/" + knownExecution + "/logs/stdout", "", "text/plain; charset=utf-8", "<b>out</b>"},
+	"GET /api/v1/executions/:id/logs/stderr":      {"/api/v1/executions/" + knownExecution + "/logs/stderr", "", "text/plain; charset=utf-8", "err\n"},
+}
+
+// registered lists the router's own routes, HEAD left out.
+func registered(w *world) []string {
+	var names []string
+	for _, route := range w.app.GetRoutes() {
+		if route.Method != http.MethodHead {
+			names = append(names, route.Method+" "+route.Path)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestEveryRouteHasARow(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(routeRows)), registered(w)); diff != "" {
+		t.Errorf("rows and routes differ (-rows +routes):\n%s", diff)
+	}
+}
+
+func TestEveryRouteAnswers(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	for name, row := range routeRows {
+		method, _, _ := strings.Cut(name, " ")
+		for _, target := range []string{row.target, row.target + "?" + row.query} {
+			response, body := w.do(t, method, target, "")
+			if response.StatusCode != http.StatusOK || !strings.Contains(body, row.has) {
+				t.Errorf("%s %s = %d %s, want 200 with %s", method, target, response.StatusCode, body, row.has)
+			}
+			if got := response.Header.Get("Content-Type"); got != row.media {
+				t.Errorf("%s %s has Content-Type %q, want %q", method, target, got, row.media)
+			}
+			answer{header: response.Header, body: body}.quiet(t)
+		}
+		if method != http.MethodGet {
+			continue
+		}
+		response, body := w.do(t, "HEAD", row.target, "")
+		if response.StatusCode != http.StatusOK || body != "" || response.ContentLength <= 0 {
+			t.Errorf("HEAD %s = %d, %d bytes of %d, want 200 and the length alone", row.target, response.StatusCode, len(body), response.ContentLength)
+		}
+	}
+}
+
+func TestBadInputOnEveryRoute(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	for _, name := range registered(w) {
+		row := routeRows[name]
+		method, pattern, _ := strings.Cut(name, " ")
+		line := func(target string) string { return method + " " + target + " HTTP/1.1\r\n" }
+		tests := []struct {
+			name    string
+			request string
+			status  int
+			slug    string
+			kept    bool
+		}{
+			{"no Host", line(row.target) + "\r\n", 400, "invalid-header", false},
+			{"two Hosts", line(row.target) + host + "Host: " + canary + "\r\n\r\n", 400, "invalid-header", false},
+			{"bare LF", line(row.target) + host + "A: b\n\r\n", 400, "invalid-request", false},
+			{"length and chunked", line(row.target) + host + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "invalid-request", false},
+			{"wrong method", "PATCH " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
+			{"TRACE", "TRACE " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
+			{"unknown method", canary + " " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 501, "unknown-method", true},
+			{"unknown parameter", line(row.target+"?"+canary+"=1") + host + "\r\n", 400, "invalid-query", true},
+			{"query that can't be decoded", line(row.target+"?"+canary+"=%zz") + host + "\r\n", 400, "invalid-query", true},
+			{"query with a bracket", line(row.target+"?"+canary+"[=x") + host + "\r\n", 400, "invalid-query", true},
+			{"query with a semicolon", line(row.target+"?a=b;"+canary) + host + "\r\n", 400, "invalid-query", true},
+			{"repeated parameter", line(row.target+"?timeout=1&timeout=1&limit=1&limit=1") + host + "\r\n", 400, "invalid-query", true},
+			{"1,000 parameters", line(row.target+"?"+strings.Repeat("a=1&", 1000)) + host + "\r\n", 400, "invalid-query", true},
+			{"10,000 parameters", line(row.target+"?"+strings.Repeat("a&", 7000)) + host + "\r\n", 414, "uri-too-long", true},
+		}
+		if pattern != "/" {
+			for _, form := range []string{row.target + "/", "/" + row.target, "/." + row.target, strings.ToUpper(row.target), "/x/.." + row.target, row.target + "/.."} {
+				request := line(form) + host + "\r\n"
+				a := w.raw(t, request)
+				if a.status != http.StatusNotFound && (a.status != http.StatusBadRequest || a.problem.Type != "/problems/invalid-ref") {
+					t.Errorf("%s %s = %d %s, want 404 or invalid-ref", method, form, a.status, a.problem.Type)
+				}
+				a.refused(t, a.status, strings.TrimPrefix(a.problem.Type, "/problems/"), true)
+			}
+		}
+		for _, test := range tests {
+			t.Run(name+"/"+test.name, func(t *testing.T) {
+				a := w.raw(t, test.request)
+				a.refused(t, test.status, test.slug, test.kept)
+				if allow := a.header.Get("Allow"); test.status == http.StatusMethodNotAllowed && !strings.Contains(allow, method) {
+					t.Errorf("Allow = %q, want it to have %s", allow, method)
+				}
+			})
+		}
+		w.works(t)
+	}
+}
+
+// badRefs are rows 1 to 4: each as any parameter of any path is refused.
+var badRefs = []string{
+	"..", ".", ".store", "...", "demo.", ".echo", "demo..echo", "demo.echo.x", "Demo.echo", "demo.Echo", "1demo", "-demo",
+	"..%2f..%2fetc", "%2e%2e", "%252e%252e", `..\..\etc`, "demo%2eecho", "demo.echo%00", "%00", "%0d%0aX:%20" + canary, "%zz",
+	"\xff\xfe", "demo.\u202eohce", "ｄｅｍｏ.echo", "demo.echo;x=1", "demo.echo,", "demo:echo", "~root", "$(id)", "{env_dir}",
+	strings.Repeat("a", 64), "demo." + strings.Repeat("a", 64), canary + "." + strings.Repeat("a", 3000),
+}
+
+func TestBadRefsOnEveryRoute(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	good := map[string]string{":ref": "demo.echo", ":pack": "demo", ":runtime": "python", ":id": knownExecution}
+	for _, name := range registered(w) {
+		method, pattern, _ := strings.Cut(name, " ")
+		segments := strings.Split(pattern, "/")
+		for i, segment := range segments {
+			if !strings.HasPrefix(segment, ":") {
+				continue
+			}
+			for _, bad := range badRefs {
+				path := slices.Clone(segments)
+				for j, other := range path {
+					if value, ok := good[other]; ok {
+						path[j] = value
+					}
+				}
+				if strings.Contains(pattern, "packs/:ref") && bad == "demo.echo" {
+					continue
+				}
+				path[i] = bad
+				a := w.raw(t, fmt.Sprintf("%s %s HTTP/1.1\r\n%s\r\n", method, strings.Join(path, "/"), host))
+				t.Run(name+"/"+bad[:min(len(bad), 20)], func(t *testing.T) { a.refused(t, 400, "invalid-ref", true) })
+			}
+			empty := slices.Clone(segments)
+			empty[i] = ""
+			a := w.raw(t, fmt.Sprintf("%s %s HTTP/1.1\r\n%s\r\n", method, strings.Join(empty, "/"), host))
+			t.Run(name+"/empty", func(t *testing.T) { a.refused(t, 404, "not-found", true) })
+		}
+		w.works(t)
+	}
+}
+
+func TestUnknownThingsAreNotFound(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	for _, test := range []struct{ method, target, detail string }{
+		{"GET", "/" + canary, "nothing at this path"},
+		{"GET", "/api/v2/packs", "nothing at this path"},
+		{"GET", "/invoke/demo.echo/x", "nothing at this path"},
+		{"POST", "/invoke/demo." + canary, "no such action"},
+		{"POST", "/invoke/" + canary + ".echo", "no such action"},
+		{"POST", "/invoke/demo.off", "disabled"},
+		{"POST", "/invoke/asleep.nap", "disabled"},
+		{"POST", "/invoke/broken.x", "/api/v1/packs/broken"},
+		{"GET", "/api/v1/packs/" + canary, "no such pack"},
+		{"GET", "/api/v1/packs/" + canary + "/actions", "no such pack"},
+		{"GET", "/api/v1/packs/broken/actions", "/api/v1/packs/broken"},
+		{"GET", "/api/v1/actions/demo." + canary, "no such action"},
+		{"GET", "/api/v1/actions/broken.x", "/api/v1/packs/broken"},
+		{"GET", "/api/v1/environments/demo/" + canary, "no such environment"},
+		{"GET", "/api/v1/environments/" + canary + "/python/log", "no such environment"},
+		{"GET", "/api/v1/executions/" + unknownExecution, "no such execution"},
+		{"GET", "/api/v1/executions/" + unknownExecution + "/logs/stdout", "no such execution"},
+		{"GET", "/api/v1/executions/" + knownExecution + "/logs/stdin", "nothing at this path"},
+	} {
+		a := w.raw(t, fmt.Sprintf("%s %s HTTP/1.1\r\n%s\r\n", test.method, test.target, host))
+		t.Run(test.method+" "+test.target, func(t *testing.T) {
+			a.refused(t, 404, "not-found", true)
+			if !strings.Contains(a.problem.Detail, test.detail) {
+				t.Errorf("detail = %q, want it to say %q", a.problem.Detail, test.detail)
+			}
+		})
+	}
+	w.works(t)
+}

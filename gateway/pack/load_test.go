@@ -1,0 +1,307 @@
+package pack
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-multierror"
+
+	"attune/runtimes"
+)
+
+// write makes the files of a pack in dir, on top of a faultless one.
+func write(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	ref := filepath.Base(dir)
+	all := map[string]string{
+		"pack.yaml":        "ref: " + ref + "\nversion: 1.0.0\n",
+		"actions/a.yaml":   "ref: " + ref + ".a\nentry_point: a.sh\n",
+		"actions/a.sh":     "#!/bin/sh\necho a\n",
+		"actions/lib/b.py": "print(1)\n",
+	}
+	for name, text := range files {
+		all[name] = text
+	}
+	for name, text := range all {
+		if text == "-" {
+			continue
+		}
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// faultsOf loads a pack, and gives its faults.
+func faultsOf(t testing.TB, dir string, opt LoadOptions) []string {
+	t.Helper()
+	pack, err := Load(dir, runtimes.Builtin(), opt)
+	if err == nil {
+		return nil
+	}
+	all, ok := errors.AsType[*multierror.Error](err)
+	if !ok || pack != nil {
+		t.Fatalf("Load = %v, %T", pack, err)
+	}
+	var texts []string
+	for _, fault := range all.Errors {
+		texts = append(texts, strings.ReplaceAll(fault.Error(), dir, "DIR"))
+	}
+	return texts
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "shop")
+	write(t, dir, map[string]string{
+		"actions/a.yaml": "-", "actions/a.sh": "-",
+		"pack.yaml": `
+ref: shop
+name: Shop
+version: 1.10
+description: sells
+author: Ada
+email: ada@example.com
+keywords: [a]
+metadata: {x: 1}
+config_schema: {bucket: {type: string, required: true}}
+config: {bucket: raw}
+dependencies: [core]
+runtime_deps: [Python3]
+network: outbound
+limits: {memory: 128MiB, cpu: 0.5, pids: 32, tmp: 16MiB}
+vars: {A: 1, B: pack}
+`,
+		"actions/order.yaml": `
+ref: shop.order
+runner_type: Bash
+entry_point: lib/b.py
+parameters: {n: {type: integer, default: 1}}
+output: {ok: {type: boolean}}
+parameter_delivery: stdin
+parameter_format: dotenv
+output_format: yaml
+timeout: 1m30s
+isolation: process
+concurrency: 1
+limits: {memory: 256MiB}
+network: none
+vars: {B: action, C: "x"}
+tags: [t]
+examples: [{n: 2}, {title: three, parameters: {n: 3}}]
+`,
+		"actions/b_c-d.yml": "ref: shop.b_c-d\nentry_point: lib/b.PY\nenabled: false\ntimeout: 0.5\n",
+		"actions/lib/b.PY":  "",
+	})
+	pack, err := Load(dir, runtimes.Builtin(), LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(pack.Revision) != 32 || pack.Dir != dir || !pack.Enabled || pack.Version != "1.10" || pack.Label != "Shop" ||
+		pack.Tags[0] != "a" || pack.Meta["x"] == nil || pack.ConfigSchema["bucket"] == nil || pack.Dependencies[0] != "core" {
+		t.Errorf("pack %+v", pack)
+	}
+	other, order := pack.Actions[0], pack.Actions[1]
+	if other.Label != "B c d" || other.Enabled || other.Runtime.Name != "python" || other.Timeout != 500*time.Millisecond ||
+		other.OutputFormat != FormatText || other.ParameterFormat != FormatJSON || other.Network != runtimes.NetworkOutbound ||
+		other.Limits != pack.Limits || other.Output != nil || other.Parameters == nil {
+		t.Errorf("action %+v", other)
+	}
+	if order.Runtime.Name != "shell" {
+		t.Errorf("runner_type is authoritative, but the runtime is %s", order.Runtime.Name)
+	}
+	if order.Timeout != 90*time.Second || order.Network != runtimes.NetworkNone || order.ParameterFormat != FormatDotenv ||
+		order.OutputFormat != FormatYAML || order.Output == nil || !order.Enabled {
+		t.Errorf("action %+v", order)
+	}
+	if want := (runtimes.Limits{Memory: 256 << 20, CPU: 0.5, Pids: 32, Tmp: 16 << 20}); order.Limits != want {
+		t.Errorf("limits %+v, want %+v", order.Limits, want)
+	}
+	if diff := cmp.Diff(map[string]string{"A": "1", "B": "action", "C": "x"}, order.Vars); diff != "" {
+		t.Errorf("vars (-want +got):\n%s", diff)
+	}
+}
+
+func TestPackFaults(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		yaml string
+		want []string
+	}{
+		"missing":       {"-", []string{"pack.yaml: isn't there"}},
+		"empty":         {"", []string{"pack.yaml: is empty"}},
+		"required keys": {"label: x\n", []string{"pack.yaml: ref is missing: it is the directory's name", "pack.yaml: version is missing, for example version: 1.0.0"}},
+		"bad ref":       {"ref: ../x\nversion: 1\n", []string{`pack.yaml:1: ref: invalid ref "../x": a pack's ref is a lower-case letter and up to 62 of a-z, 0-9, _ and -`}},
+		"other ref":     {"ref: other\nversion: 1\n", []string{"pack.yaml:1: ref is other, but the directory is demo: they must be equal"}},
+		"later": {
+			"ref: demo\nversion: 1\ntesting: {}\npreload: [a]\nbuild: {}\nsystem: true\n",
+			[]string{
+				"pack.yaml:3: testing is not supported yet: leave it out", "pack.yaml:4: preload is not supported yet: leave it out",
+				"pack.yaml:5: build is not supported yet: leave it out", "pack.yaml:6: system is not supported yet: leave it out",
+			},
+		},
+		"conflicts": {
+			"ref: demo\nversion: 1\nlabel: a\nname: b\ntags: [a]\nkeywords: [b]\nmeta: {a: 1}\nmetadata: {a: 2}\nconf_schema: {}\nconfig_schema: {a: {}}\n",
+			[]string{
+				"pack.yaml:4: label and name are the same thing, but say different ones: keep label",
+				"pack.yaml:6: tags and keywords are the same thing, but say different ones: keep tags",
+				"pack.yaml:8: meta and metadata are the same thing, but say different ones: keep meta",
+				"pack.yaml:10: conf_schema and config_schema are the same thing, but say different ones: keep conf_schema",
+			},
+		},
+		"both spellings alike": {"ref: demo\nversion: 1\nlabel: a\nname: a\ntags: [a]\nkeywords: [a]\n", nil},
+		"values": {
+			"ref: demo\nversion: 1\nnetwork: open\nenabled: yes\ndependencies: [Core, ok]\nruntime_deps: [pyton]\nconf_schema: {a: {type: x}}\nlimitz: {}\n",
+			[]string{
+				"pack.yaml:4: enabled must be true or false, but is a string",
+				`pack.yaml:8: unknown key "limitz": did you mean "limits"?`,
+				"pack.yaml:7: conf_schema: a.type must be array, boolean, integer, null, number, object or string",
+				`pack.yaml:5: dependencies: invalid ref "Core": a pack's ref is a lower-case letter and up to 62 of a-z, 0-9, _ and -`,
+				`pack.yaml:6: runtime "pyton" doesn't exist: did you mean "python"?`,
+				`pack.yaml:3: network "open" doesn't exist: there is none, outbound`,
+			},
+		},
+		"limits": {
+			"ref: demo\nversion: 1\nlimits:\n  memory: lots\n  cpu: 0\n  pids: 1.5\n  tmp: 1\n  disk: 1\n",
+			[]string{
+				`pack.yaml:8: unknown key "disk" in limits: there is cpu, memory, pids, tmp`,
+				"pack.yaml:4: limits.memory must be a size from 8.0 MiB to 1.0 TiB, for example 256MiB",
+				"pack.yaml:7: limits.tmp must be a size from 64 KiB to 1.0 TiB, for example 256MiB",
+				"pack.yaml:5: limits.cpu must be a number of cores, for example 0.5",
+				"pack.yaml:6: limits.pids must be a number of processes from 4 to 1048576",
+			},
+		},
+		"tmp is memory": {"ref: demo\nversion: 1\nlimits: {memory: 16MiB, tmp: 32MiB}\n", []string{"pack.yaml:3: limits.tmp is more than limits.memory: files in /tmp count as memory"}},
+		"vars": {
+			"ref: demo\nversion: 1\nvars:\n  ATTUNE_X: 1\n  a-b: 1\n  HOME: /x\n  OK: 1\n  N: \"\\0\"\n",
+			[]string{
+				"pack.yaml:4: vars: names that begin with ATTUNE_ are reserved", "pack.yaml:6: vars: HOME is reserved: every execution has its own",
+				"pack.yaml:8: vars: the value of N holds a NUL character",
+				`pack.yaml:5: vars: name "a-b" must begin with a letter or _, and hold letters, digits and _ only`,
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "demo")
+			write(t, dir, map[string]string{"pack.yaml": test.yaml})
+			if diff := cmp.Diff(test.want, faultsOf(t, dir, LoadOptions{})); diff != "" {
+				t.Errorf("faults (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestActionFaults(t *testing.T) {
+	t.Parallel()
+	const file = "actions/a.yaml"
+	tests := map[string]struct {
+		yaml string // after the ref
+		want []string
+	}{
+		"no entry point":   {"label: x\n", []string{": entry_point is missing: it is a file in actions/"}},
+		"lost entry point": {"entry_point: x.sh\n", []string{`:2: entry_point "x.sh" isn't in actions/`}},
+		"absolute":         {"entry_point: /bin/sh\n", []string{`:2: runner_type is missing, and the extension of "/bin/sh" is no runtime's: there is native, node, python, shell`, `:2: entry_point "/bin/sh" must be a path below actions/, without ..`}},
+		"dots":             {"entry_point: ../x.sh\n", []string{`:2: entry_point "../x.sh" must be a path below actions/, without ..`}},
+		"backslash":        {"entry_point: 'x\\y.sh'\n", []string{`:2: entry_point "x\\y.sh" must be a path below actions/, without ..`}},
+		"directory":        {"entry_point: lib\nrunner_type: shell\n", []string{`:2: entry_point "lib" isn't a regular file`}},
+		"unknown runtime":  {"entry_point: a.sh\nrunner_type: rubby\n", []string{`:3: runner_type "rubby" doesn't exist: there is native, node, python, shell`}},
+		"unknown, other":   {"entry_point: a.sh\nruntime: pythn\n", []string{`:3: runtime "pythn" doesn't exist: did you mean "python"?`}},
+		"runtime conflict": {"entry_point: a.sh\nrunner_type: shell\nruntime: python\n", []string{":4: runner_type and runtime are the same thing, but say different ones: keep runner_type"}},
+		"no extension":     {"entry_point: lib/x\n", []string{`:2: runner_type is missing, and the extension of "lib/x" is no runtime's: there is native, node, python, shell`, `:2: entry_point "lib/x" isn't in actions/`}},
+		"native":           {"entry_point: a.sh\nrunner_type: native\n", []string{`:2: entry_point "a.sh" isn't executable for everybody: chmod a+rx actions/a.sh`}},
+		"words": {
+			"entry_point: a.sh\nparameter_format: toml\noutput_format: dotenv\nparameter_delivery: env\nisolation: vm\n",
+			[]string{
+				`:3: parameter_format "toml" doesn't exist: there is dotenv, json, yaml`, `:4: output_format "dotenv" doesn't exist: there is json, jsonl, text, yaml`,
+				`:5: parameter_delivery "env" doesn't exist: there is stdin`, `:6: isolation "vm" doesn't exist: there is process`,
+			},
+		},
+		"later": {
+			"entry_point: a.sh\nparameter_delivery: file\nisolation: worker\nconcurrency: 4\npreload: [x]\nmin_warm: 1\nmax_instances: 2\nhttp: []\nretry: {}\n",
+			[]string{
+				":6: preload is not supported yet: leave it out", ":7: min_warm is not supported yet: leave it out", ":8: max_instances is not supported yet: leave it out",
+				":9: http is not supported yet: leave it out", ":10: retry is not supported yet: leave it out",
+				":3: parameter_delivery file is not supported yet: use stdin", ":4: isolation worker is not supported yet: use process",
+				":5: concurrency other than 1 is not supported yet",
+			},
+		},
+		"timeouts":    {"entry_point: a.sh\ntimeout: 0\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"negative":    {"entry_point: a.sh\ntimeout: -1\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"endless":     {"entry_point: a.sh\ntimeout: 1e300\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"no duration": {"entry_point: a.sh\ntimeout: soon\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"NaN":         {"entry_point: a.sh\ntimeout: nan\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"secret":      {"entry_point: a.sh\nparameters:\n  token:\n    type: string\n    secret: true\n", []string{":6: parameters: secret: true is not supported yet: leave it out"}},
+		"schema":      {"entry_point: a.sh\nparameters:\n  n:\n    type: int\n  m:\n    requierd: true\n", []string{`:7: unknown key "requierd" in m: did you mean "required"?`}},
+		"schema type": {"entry_point: a.sh\nparameters:\n  n:\n    type: int\n", []string{":5: parameters: n.type must be array, boolean, integer, null, number, object or string"}},
+		"example": {
+			"entry_point: a.sh\nparameters: {n: {type: integer}}\nexamples:\n  - {n: x}\n  - {m: 1}\n  - {parameters: {n: y}}\n  - 1\n",
+			[]string{
+				":5: examples[0] doesn't fit the parameters: /n must be of type integer", ":6: examples[1] doesn't fit the parameters: /m is not known here",
+				":7: examples[2] doesn't fit the parameters: /n must be of type integer", ":8: examples[3] doesn't fit the parameters: it must be an object",
+			},
+		},
+		"output conflict": {"entry_point: a.sh\noutput: {a: {}}\noutput_schema: {b: {}}\n", []string{":3: output_schema and output are the same thing, but say different ones: keep output_schema"}},
+		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, isolation, label, limits, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, ref, runner_type, runtime, tags, timeout, vars`}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "demo")
+			write(t, dir, map[string]string{file: "ref: demo.a\n" + test.yaml, "pack.yaml": "ref: demo\nversion: 1\n"})
+			for i := range test.want {
+				test.want[i] = file + test.want[i]
+			}
+			got := faultsOf(t, dir, LoadOptions{})
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("faults (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestActionRefFaults(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "demo")
+	write(t, dir, map[string]string{
+		"actions/b.yaml": "entry_point: a.sh\n",
+		"actions/c.yaml": "ref: demo\nentry_point: a.sh\n",
+		"actions/d.yaml": "ref: other.d\nentry_point: a.sh\n",
+		"actions/e.yml":  "ref: demo.a\nentry_point: a.sh\n",
+		"actions/f.yaml": "- x\n",
+	})
+	want := []string{
+		"actions/b.yaml: ref is missing, for example ref: demo.b",
+		`actions/c.yaml:1: ref: invalid ref "demo": an action's ref is pack.action, each a lower-case letter and up to 62 of a-z, 0-9, _ and -`,
+		"actions/d.yaml:1: ref other.d isn't in this pack: it must begin with demo.",
+		"actions/e.yml: ref demo.a is also that of actions/a.yaml",
+		"actions/f.yaml:1: must be a mapping of keys, but is a list",
+	}
+	if diff := cmp.Diff(want, faultsOf(t, dir, LoadOptions{})); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
+
+func TestLaterFiles(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "demo")
+	write(t, dir, map[string]string{"hooks/h.yaml": "a: 1", "schedules/s.yml": "", "runtimes/r.yaml": "", "triggers/t.yaml": "x: 1", "hooks/README": ""})
+	want := []string{
+		"hooks/h.yaml: hooks/ is not supported yet: leave it out",
+		"schedules/s.yml: schedules/ is not supported yet: leave it out",
+		"runtimes/r.yaml: runtimes/ is not supported yet: leave it out",
+	}
+	if diff := cmp.Diff(want, faultsOf(t, dir, LoadOptions{})); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
