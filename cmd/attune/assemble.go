@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"attune/envcache"
+	"attune/gateway/api"
+	"attune/gateway/execution"
+	"attune/gateway/pack"
+	"attune/gateway/redis"
+	"attune/gateway/sqlite"
+	"attune/runtimes"
+	"attune/runtimes/container"
+)
+
+// killGrace is what an action gets between SIGTERM and SIGKILL.
+const killGrace = 2 * time.Second
+
+// gateway is the program's parts, put together. Nothing of it runs before
+// serve; close gives everything back.
+type gateway struct {
+	config   Config
+	log      *slog.Logger
+	id       string
+	info     container.Info
+	engine   container.Engine
+	layout   runtimes.Layout
+	registry *runtimes.Registry
+	leases   *envcache.FileLeaser
+	redis    *redis.Client // nil without redis.url
+	store    execution.Store
+
+	catalog   atomic.Pointer[pack.Catalog]
+	images    *execution.Images
+	cache     *envcache.Cache
+	inventory *execution.Inventory
+	recorder  *execution.Recorder
+	runner    *execution.Runner
+	server    *api.Server
+
+	closers []closer // in the order of assembly
+}
+
+// closer is a part that must be given back.
+type closer struct {
+	name  string
+	close func() error
+}
+
+func (g *gateway) onClose(name string, f func() error) {
+	g.closers = append(g.closers, closer{name, f})
+}
+
+// assemble builds a gateway from its configuration. On an error nothing is left.
+func assemble(ctx context.Context, config Config, environ []string, events func(envcache.Event), log *slog.Logger) (_ *gateway, err error) {
+	g := &gateway{config: config, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close())
+		}
+	}()
+	if g.registry, err = config.registry(); err != nil {
+		return nil, err
+	}
+	if err = g.loadCatalog(); err != nil {
+		return nil, err
+	}
+	if err = g.openEngine(ctx); err != nil {
+		return nil, err
+	}
+	root, err := g.environmentsRoot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = g.takeIdentity(ctx, root); err != nil {
+		return nil, err
+	}
+	if err = g.openState(); err != nil {
+		return nil, err
+	}
+	if err = g.buildParts(root, environ, events); err != nil {
+		return nil, err
+	}
+	return g, g.removeLeftovers(ctx, root)
+}
+
+// loadCatalog reads the packs; a pack with faults is in it as broken.
+func (g *gateway) loadCatalog() error {
+	catalog, err := pack.LoadCatalog(g.config.PacksBaseDir, g.registry, pack.LoadOptions{})
+	if err != nil {
+		return fmt.Errorf("packs_base_dir (%s): %w", g.config.Origin("packs_base_dir"), err)
+	}
+	g.catalog.Store(catalog)
+	return nil
+}
+
+// openState opens what keeps executions: Redis where it is configured, and the
+// embedded database otherwise.
+func (g *gateway) openState() error {
+	if url := g.config.Redis.URL; url != "" {
+		client, err := redis.New(url)
+		if err != nil {
+			return err
+		}
+		g.onClose("redis", client.Close)
+		g.redis, g.store = client, client.Store()
+		return nil
+	}
+	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
+	if err != nil {
+		return fmt.Errorf("state_dir (%s): %w", g.config.Origin("state_dir"), err)
+	}
+	g.onClose("state", store.Close)
+	g.store = store
+	return nil
+}
+
+// buildParts makes everything that a call passes through.
+func (g *gateway) buildParts(root string, environ []string, events func(envcache.Event)) error {
+	box, err := g.box(root, environ)
+	if err != nil {
+		return err
+	}
+	if g.cache, err = g.newCache(root, box, events); err != nil {
+		return err
+	}
+	g.onClose("environments", g.cache.Close)
+	pools := runtimes.NewPools(g.engine, box, runtimes.PoolLimits{
+		Total: g.config.Pool.MaxInstances, PerPool: g.config.Pool.PerPool,
+		Queue: g.config.Pool.Queue, IdleTimeout: time.Duration(g.config.Pool.IdleTimeout),
+	}, g.log)
+	g.onClose("instances", pools.Close)
+	g.images = execution.NewImages(g.engine)
+	g.inventory = &execution.Inventory{Catalog: g.catalog.Load, Cache: g.cache, Images: g.images, Logger: g.log}
+	g.recorder = execution.NewRecorder(g.store, execution.Retention{
+		MaxAge: time.Duration(g.config.Executions.MaxAge), Keep: g.config.Executions.Keep,
+	}, g.log)
+	limits := g.config.Limits
+	g.runner = execution.NewRunner(execution.Options{
+		Catalog: g.catalog.Load, Environments: g.cache, Instances: pools, Images: g.images,
+		Box: box, Recorder: g.recorder, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
+		Limits: execution.Limits{
+			MaxTimeout: time.Duration(limits.MaxTimeout), Result: int64(limits.Result),
+			Log: int64(limits.LogBytes), Grace: killGrace,
+			Defaults: runtimes.Limits{Memory: int64(limits.Memory), CPU: limits.CPU, Pids: limits.Pids, Tmp: int64(limits.Tmp)},
+		},
+	})
+	g.server, err = g.newServer()
+	return err
+}
+
+func (g *gateway) newCache(root string, box *runtimes.Box, events func(envcache.Event)) (*envcache.Cache, error) {
+	build := g.config.Build
+	options := envcache.Options{
+		Root: root, Layout: g.layout, Engine: g.engine, Local: g.leases, GatewayID: g.id,
+		AgentDir: box.AgentDir, CADir: box.CADir, Vars: build.Vars, Network: container.Network(build.Network),
+		Limits: envcache.Limits{
+			Concurrency: build.Concurrency, Queue: build.Queue, Timeout: time.Duration(build.Timeout),
+			Waiter: time.Duration(build.Waiter), Lease: time.Duration(build.Lease),
+			PollMin: time.Duration(build.Poll), PollMax: time.Duration(build.MaxPoll),
+			FreeSpace: int64(build.FreeSpace), MaxBytes: int64(build.MaxBytes), MaxFiles: build.MaxFiles,
+			Memory: int64(build.Memory), CPU: build.CPU,
+		},
+		Log: g.log, Events: events,
+	}
+	if g.redis != nil {
+		options.Shared = g.redis.Leaser()
+	}
+	return envcache.New(options)
+}
+
+func (g *gateway) newServer() (*api.Server, error) {
+	server := g.config.Server
+	connections := server.ConnectionsPerIP
+	if connections == 0 {
+		connections = -1 // the api's word for "not bounded"
+	}
+	return api.New(api.Options{
+		Invoker: g.runner, Catalog: g.catalog.Load, Environments: g.inventory, Store: g.recorder,
+		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Limits: api.Limits{
+			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
+			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,
+			ConnectionsPerIP: connections,
+			Drain:            max(time.Duration(server.DrainTimeout), time.Nanosecond), // 0 is "at once" here, "the default" there
+		},
+	})
+}
+
+// box installs the agent and the certificate bundle on the volume, where
+// instances and builders find them.
+func (g *gateway) box(root string, environ []string) (*runtimes.Box, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	box := &runtimes.Box{
+		Layout: g.layout, GatewayID: g.id, RunDir: filepath.Join(root, ".run", g.id),
+		OCIRuntime: g.config.Docker.Runtime, NoFile: g.config.Limits.Files,
+	}
+	agent := filepath.Join(filepath.Dir(program), runtimes.AgentFile)
+	if box.AgentDir, err = runtimes.InstallFile(filepath.Join(root, ".bin"), agent, runtimes.AgentFile, 0o555); err != nil {
+		return nil, fmt.Errorf("install the agent, which belongs beside this program: %w", err)
+	}
+	bundle := g.config.Build.FindCABundle(environ)
+	if bundle == "" {
+		return box, nil
+	}
+	if _, err := countCertificates(bundle); err != nil {
+		return nil, fmt.Errorf("build.ca_bundle (%s): %s: %w", g.config.Origin("build.ca_bundle"), bundle, err)
+	}
+	box.CADir, err = runtimes.InstallFile(filepath.Join(root, ".ca"), bundle, runtimes.CAFile, 0o444)
+	return box, err
+}
+
+// outbound tells whether the operator lets a pack reach the network.
+func (g *gateway) outbound(ref pack.Ref) bool {
+	list := g.config.Network.Outbound
+	return slices.Contains(list, "*") || slices.Contains(list, string(ref))
+}

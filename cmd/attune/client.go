@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clientFlags are the flags of the commands that talk to a running gateway.
+type clientFlags struct {
+	configFlag
+	URL string `help:"Address of the gateway (default: server.host and server.port of the configuration)." placeholder:"URL"`
+}
+
+// client calls a gateway.
+type client struct {
+	base string // without a slash at the end
+	http *http.Client
+}
+
+// client makes a client of the gateway that the flags or the configuration name.
+func (f clientFlags) client(p *program) (*client, error) {
+	base := f.URL
+	if base == "" {
+		config, err := f.load(p)
+		if err != nil {
+			return nil, err
+		}
+		base = config.URL()
+	}
+	parsed, err := url.Parse(base)
+	if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
+		return nil, exitError{exitUsage, fmt.Errorf("--url %q is no address of a gateway: write http://host:port", f.URL)}
+	}
+	return &client{base: strings.TrimRight(base, "/"), http: &http.Client{}}, nil
+}
+
+// URL is where clients on this machine find the gateway.
+func (c Config) URL() string {
+	host := c.Server.Host
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip.To4() == nil {
+			host = "::1"
+		}
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(c.Server.Port))
+}
+
+// isLoopback tells whether only this machine can reach an address.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// reply is an answer of the gateway, read to its end.
+type reply struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// maxReply bounds what is read of an answer: far above every limit of a gateway.
+const maxReply = 2 << 30
+
+// do sends a request and reads the answer. An error means that no gateway
+// answered.
+func (c *client) do(ctx context.Context, method, path string, body []byte) (reply, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return reply{}, exitError{exitUsage, err}
+	}
+	req.Header.Set("User-Agent", "attune/"+version)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return reply{}, c.unreachable(ctx, err)
+	}
+	defer resp.Body.Close() // nothing is lost: the body was read or the call has failed
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	if err != nil {
+		return reply{}, exitError{exitGateway, fmt.Errorf("the answer of %s broke off: %w", c.base, err)}
+	}
+	return reply{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
+}
+
+// unreachable explains why there was no answer.
+func (c *client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return exitError{exitGateway, fmt.Errorf("gave up on %s: %w", c.base, context.Cause(ctx))}
+	}
+	var urlErr *url.Error
+	if errors.As(err, &urlErr) {
+		err = urlErr.Err
+	}
+	return exitError{exitGateway, fmt.Errorf("no gateway answers at %s (%w): start one with attune serve, or name another with --url", c.base, err)}
+}
+
+// get reads a JSON document of the gateway's API; problems are errors.
+func (c *client) get(ctx context.Context, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	answer, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	if answer.Status != http.StatusOK {
+		return exitError{exitGateway, errors.New(readProblem(answer).summary())}
+	}
+	if err := json.Unmarshal(answer.Body, v); err != nil {
+		return exitError{exitGateway, fmt.Errorf("%s%s is not the API of a gateway: %w", c.base, path, err)}
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-multierror"
+	"golang.org/x/sync/errgroup"
+)
+
+// Run serves until the signal to stop, then drains and removes every instance.
+func (c *ServeCmd) Run(ctx context.Context, p *program) error {
+	config, err := c.load(p)
+	if err != nil {
+		return err
+	}
+	display, log := p.console(config.Log)
+	defer display.Close()
+	gateway, err := assemble(ctx, config, p.Environ, display.Show, log)
+	if err != nil {
+		return exitError{exitGateway, err}
+	}
+	if err := gateway.serve(ctx); err != nil {
+		return exitError{exitGateway, err}
+	}
+	return nil
+}
+
+// serve runs an assembled gateway and closes all of it, whatever happens.
+func (g *gateway) serve(ctx context.Context) error {
+	address := net.JoinHostPort(g.config.Server.Host, strconv.Itoa(g.config.Server.Port))
+	if err := g.server.Listen(address); err != nil {
+		return errors.Join(err, g.close())
+	}
+	g.greet()
+	// The parts that record and clean up outlive the listener: calls that drain
+	// are still recorded.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var parts errgroup.Group
+	parts.Go(func() error { return g.recorder.Run(background) })
+	parts.Go(func() error { return g.cache.Run(background) })
+	parts.Go(func() error { return g.reloadOnHangup(background) })
+	err := g.server.Serve(ctx)
+	g.log.Info("stopping")
+	g.drain()
+	stop()
+	return errors.Join(err, parts.Wait(), g.close())
+}
+
+// greet says where the gateway listens and what it serves.
+func (g *gateway) greet() {
+	catalog := g.catalog.Load()
+	for _, broken := range catalog.Broken() {
+		g.log.Error("pack has faults and is not served", "pack", broken.Name, "faults", broken.Err.Error())
+	}
+	g.log.Info("ready", "url", "http://"+g.server.Addr().String(), "engine", g.info.Name+" "+g.info.Version,
+		"packs", len(catalog.Packs()), "actions", len(catalog.Actions()), "environments", g.cache.Root)
+}
+
+// drain ends what still runs after the listener has given up on it.
+func (g *gateway) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	g.runner.Drain(ctx)
+}
+
+// close gives back all there is, in the reverse order of assembly, and collects
+// every failure.
+func (g *gateway) close() error {
+	var all *multierror.Error
+	for i := len(g.closers) - 1; i >= 0; i-- {
+		if err := g.closers[i].close(); err != nil {
+			all = multierror.Append(all, fmt.Errorf("close %s: %w", g.closers[i].name, err))
+		}
+	}
+	g.closers = nil
+	return all.ErrorOrNil()
+}
+
+// reloadOnHangup reads the packs again on SIGHUP.
+func (g *gateway) reloadOnHangup(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			if err := g.loadCatalog(); err != nil {
+				g.log.Error("packs could not be read again; serving the ones from before", "error", err)
+				continue
+			}
+			g.images.Refresh()
+			g.cache.Retain(g.inventory.Recipes())
+			g.log.Info("packs were read again", slog.Int("packs", len(g.catalog.Load().Packs())))
+		}
+	}
+}
