@@ -28,7 +28,7 @@ type Options struct {
 // can be decoded is there even if something else can't. Faults go to faults.
 func Read(source string, data []byte, v any, faults *Faults, opt Options) *Document {
 	doc := &Document{Source: source, faults: faults}
-	root, fault := parse(data, MaxBytes)
+	root, fault := Tree(data, MaxBytes)
 	if fault != nil {
 		fault.File = source
 		faults.Add(fault)

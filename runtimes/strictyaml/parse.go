@@ -20,9 +20,9 @@ const (
 	maxNodes = 100_000 // after aliases are expanded, of a text that isn't longer itself
 )
 
-// parse reads one document. It returns nil for an empty one, and one fault at
-// most: after a syntax error nothing that follows means much.
-func parse(data []byte, limit int) (*Node, *Fault) {
+// Tree reads one document of up to limit bytes. It returns nil for an empty one,
+// and one fault at most: after a syntax error nothing that follows means much.
+func Tree(data []byte, limit int) (*Node, *Fault) {
 	if text := unreadable(data, limit); text != "" {
 		return nil, &Fault{Text: text}
 	}

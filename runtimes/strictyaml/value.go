@@ -49,7 +49,7 @@ func (n *Node) entries() (any, *Fault) {
 // Parse reads a document of any shape, of up to limit bytes, as encoding/json
 // would have decoded it: what a program has printed, for example.
 func Parse(data []byte, limit int) (value any, empty bool, err error) {
-	node, fault := parse(data, limit)
+	node, fault := Tree(data, limit)
 	if fault != nil {
 		return nil, false, fault
 	}
