@@ -20,10 +20,10 @@ import (
 func TestDockerInstance(t *testing.T) {
 	t.Parallel()
 	engine := containertest.RequireDocker(t)
-	image := containertest.RequireImage(t, engine)
 	r := newRigOn(t, engine, Layout{Isolated: true}, PoolLimits{Total: 1, PerPool: 1, Queue: 9})
 	t.Cleanup(func() { r.close(t) })
-	shape := r.shapeOf(t, image)
+	r.image = containertest.RequireImage(t, engine).Ref
+	shape := r.readingShape(t)
 	first := r.mustAcquire(t, shape)
 	script := "id -u; pwd; touch left; echo $HOME; ! touch /x 2>/dev/null; sleep 1000 & ls /tmp"
 	for range 2 {
@@ -48,11 +48,10 @@ func TestDockerInstance(t *testing.T) {
 	r.release(first)
 }
 
-// shapeOf is one whose action reads a script from its input.
-func (r *rig) shapeOf(t *testing.T, image container.Image) *Shape {
+// readingShape is one whose action reads a script from its input.
+func (r *rig) readingShape(t *testing.T) *Shape {
 	t.Helper()
 	shape := r.shape(t, "p")
-	shape.Image = image
 	if err := os.Mkdir(filepath.Join(shape.PackDir, "actions"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +69,7 @@ func (r *rig) shapeOf(t *testing.T, image container.Image) *Shape {
 func TestLeftoversOfDeadGateways(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, PoolLimits{Total: 9, PerPool: 9, Queue: 9})
-	make := func(gateway, role string) {
+	plant := func(gateway, role string) {
 		image, err := r.engine.Image(t.Context(), "any")
 		if err != nil {
 			t.Fatal(err)
@@ -89,7 +88,7 @@ func TestLeftoversOfDeadGateways(t *testing.T) {
 	}
 	for _, gateway := range []string{"dead", "alive"} {
 		for _, role := range []string{container.RoleInstance, container.RoleBuilder, container.RoleProbe} {
-			make(gateway, role)
+			plant(gateway, role)
 		}
 	}
 	removed, err := RemoveLeftovers(t.Context(), r.engine, func(gateway string) bool { return gateway == "dead" })

@@ -90,7 +90,7 @@ func TestAddPerl(t *testing.T) {
 	if _, ok := Builtin().ByName("perl"); ok {
 		t.Error("With has changed the registry that it came from")
 	}
-	vars, err := runtime.Vars(map[string]string{"PERL5LIB": "/x", "A": "1"}, map[string]string{"env_dir": "/e"})
+	vars, err := runtime.Vars(map[string]string{"PERL5LIB": "/x", "A": "1"}, nil, map[string]string{"env_dir": "/e"})
 	if diff := cmp.Diff([]string{"A=1", "PERL5LIB=/x:/e/lib/perl5", "PERL_UNICODE=SDA"}, vars); err != nil || diff != "" {
 		t.Errorf("Vars (-want +got), %v:\n%s", err, diff)
 	}

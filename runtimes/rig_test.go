@@ -25,6 +25,7 @@ type rig struct {
 	engine *spyEngine
 	box    *Box
 	pools  *Pools
+	image  string
 }
 
 func newRig(t *testing.T, limits PoolLimits) *rig {
@@ -51,6 +52,7 @@ func newRigOn(t *testing.T, engine container.Engine, layout Layout, limits PoolL
 	}
 	r := &rig{
 		engine: &spyEngine{Engine: engine},
+		image:  "any",
 		box:    &Box{Layout: layout, GatewayID: "gw", AgentDir: TestAgentDir, RunDir: filepath.Join(t.TempDir(), ".run"), NoFile: 256},
 	}
 	r.pools = NewPools(r.engine, r.box, limits, slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -74,7 +76,7 @@ func (r *rig) close(t *testing.T) {
 // shape is one of a pack without an environment.
 func (r *rig) shape(t *testing.T, pack string) *Shape {
 	t.Helper()
-	image, err := r.engine.Image(t.Context(), "any")
+	image, err := r.engine.Image(t.Context(), r.image)
 	if err != nil {
 		t.Fatal(err)
 	}

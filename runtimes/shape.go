@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 
 	"attune/runtimes/container"
@@ -74,7 +75,7 @@ func (b *Box) Spec(s *Shape, run string) container.Spec {
 		Entrypoint: []string{
 			b.Layout.Agent(b.AgentDir), "supervise", "--socket", socketDir + "/agent.sock", "--scratch", scratch,
 		},
-		User: "0:0",
+		User: instanceUser(),
 		Dir:  packDir,
 		Labels: map[string]string{
 			container.LabelRole:    container.RoleInstance,
@@ -106,6 +107,15 @@ func (b *Box) Spec(s *Shape, run string) container.Spec {
 	return spec
 }
 
+// instanceUser is root, who may override no permission: where the gateway isn't
+// root, its group is what lets the agent to the control socket.
+func instanceUser() string {
+	if os.Geteuid() == 0 {
+		return "0:0"
+	}
+	return "0:" + strconv.Itoa(os.Getegid())
+}
+
 func (b *Box) mountEnvironment(spec *container.Spec, s *Shape) {
 	if s.EnvDir == "" {
 		return
@@ -133,8 +143,8 @@ type Process struct {
 }
 
 // Process compiles the command line and the variables of one execution. vars
-// are the action's own and win over the runtime's; reserved (ATTUNE_*) win over
-// both.
+// are the action's own, which the runtime's env_vars may extend; reserved ones
+// (ATTUNE_*) are the gateway's.
 func (b *Box) Process(s *Shape, entryPoint string, vars, reserved map[string]string) (Process, error) {
 	packDir := b.Layout.PackDir(s.Pack, s.PackDir)
 	values := map[string]string{
@@ -182,21 +192,14 @@ func (b *Box) environ(s *Shape, values, vars, reserved map[string]string) ([]str
 			base[name] = value
 		}
 	}
-	own, err := s.Runtime.Vars(base, values)
+	own := maps.Clone(vars)
+	if own == nil {
+		own = make(map[string]string, len(reserved))
+	}
+	maps.Copy(own, reserved)
+	env, err := s.Runtime.Vars(base, own, values)
 	if err != nil {
 		return nil, fmt.Errorf("runtime %s: env_vars: %w", s.Runtime.Name, err)
 	}
-	merged := make(map[string]string, len(own)+len(vars)+len(reserved))
-	for _, v := range own {
-		name, value, _ := strings.Cut(v, "=")
-		merged[name] = value
-	}
-	maps.Copy(merged, vars)
-	maps.Copy(merged, reserved)
-	env := make([]string, 0, len(merged))
-	for name, value := range merged {
-		env = append(env, name+"="+value)
-	}
-	slices.Sort(env)
 	return env, nil
 }

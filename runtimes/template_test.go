@@ -54,15 +54,16 @@ func TestVars(t *testing.T) {
 		"ALONE": {Value: "y", Operation: OpPrepend},
 	}}
 	base := map[string]string{"SET": "old", "FIRST": "/a", "LAST": "w", "KEPT": "1"}
-	got, err := runtime.Vars(base, map[string]string{"pack_dir": "/p"})
-	want := []string{"ALONE=y", "FIRST=/p/lib:/a", "KEPT=1", "LAST=w;x", "SET=new"}
+	own := map[string]string{"FIRST": "/own", "OWN": "{pack_dir}"}
+	got, err := runtime.Vars(base, own, map[string]string{"pack_dir": "/p"})
+	want := []string{"ALONE=y", "FIRST=/p/lib:/own", "KEPT=1", "LAST=w;x", "OWN={pack_dir}", "SET=new"}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Vars (-want +got), %v:\n%s", err, diff)
 	}
 	if base["SET"] != "old" {
 		t.Error("Vars has changed its base")
 	}
-	if _, err := runtime.Vars(nil, nil); err == nil {
+	if _, err := runtime.Vars(nil, nil, nil); err == nil {
 		t.Error("Vars without a value for {pack_dir} has no error")
 	}
 }

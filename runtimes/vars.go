@@ -7,36 +7,50 @@ import (
 	"slices"
 )
 
-// Vars applies the runtime's env_vars to base, which it leaves alone, and gives
-// all of it as sorted NAME=value pairs. A value that is prepended or appended
-// meets an unset or empty one as if it were set.
-func (r *Runtime) Vars(base, templateVars map[string]string) ([]string, error) {
-	merged := maps.Clone(base)
-	if merged == nil {
-		merged = map[string]string{}
-	}
+// Vars is the environment of a program as sorted NAME=value pairs: base, what
+// the runtime sets, what the pack sets over that (own), and what the runtime
+// prepends or appends to all of it. An extended value that is unset or empty
+// becomes the extension alone.
+func (r *Runtime) Vars(base, own, templateVars map[string]string) ([]string, error) {
+	merged := make(map[string]string, len(base)+len(own)+len(r.EnvVars))
+	maps.Copy(merged, base)
+	extensions := make(map[string]string)
 	for name, v := range r.EnvVars {
 		value, err := ExpandString(v.Value, templateVars)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		merged[name] = v.apply(merged[name], value)
+		if v.Operation == OpPrepend || v.Operation == OpAppend {
+			extensions[name] = value
+		} else {
+			merged[name] = value
+		}
 	}
-	pairs := make([]string, 0, len(merged))
-	for name, value := range merged {
-		pairs = append(pairs, name+"="+value)
+	maps.Copy(merged, own)
+	for name, value := range extensions {
+		merged[name] = r.EnvVars[name].extend(merged[name], value)
 	}
-	slices.Sort(pairs)
-	return pairs, nil
+	return pairs(merged), nil
 }
 
-func (v EnvVar) apply(old, value string) string {
+// pairs writes variables as sorted NAME=value pairs.
+func pairs(vars map[string]string) []string {
+	list := make([]string, 0, len(vars))
+	for name, value := range vars {
+		list = append(list, name+"="+value)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// extend puts value before or after what is there.
+func (v EnvVar) extend(old, value string) string {
 	separator := cmp.Or(v.Separator, ":")
 	switch {
-	case old != "" && v.Operation == OpPrepend:
-		return value + separator + old
-	case old != "" && v.Operation == OpAppend:
+	case old == "":
+		return value
+	case v.Operation == OpAppend:
 		return old + separator + value
 	}
-	return value
+	return value + separator + old
 }

@@ -120,6 +120,11 @@ func (r Request) check() error {
 	case !strings.HasPrefix(r.Dir, "/"):
 		return fmt.Errorf("request with working directory %q", r.Dir)
 	}
+	for _, f := range r.Files {
+		if f.Name == "" || f.Name == "." || f.Name == ".." || strings.ContainsAny(f.Name, "/\x00") {
+			return fmt.Errorf("request with a file named %q", f.Name)
+		}
+	}
 	for _, list := range [][]string{r.Argv, r.Env, {r.Dir}} {
 		for _, s := range list {
 			if strings.ContainsRune(s, 0) || !utf8.ValidString(s) {

@@ -116,13 +116,14 @@ func TestContainer(t *testing.T) {
 	b := newBench(t)
 	t.Run("one after the other", func(t *testing.T) {
 		c := b.start(t)
+		t.Run("small at first", c.small)
 		t.Run("privileges", c.privileges)
 		t.Run("attacks", c.attacks)
 		t.Run("leftovers", c.leftovers)
 		t.Run("input and output", c.inputAndOutput)
 		t.Run("timeout", c.timeout)
 		t.Run("fork bomb", c.forkBomb)
-		t.Run("small", c.small)
+		t.Run("small at last", c.small)
 	})
 	t.Run("full tmp", b.fullTmp)
 	t.Run("out of memory", func(t *testing.T) { b.start(t).outOfMemory(t) })
@@ -130,6 +131,7 @@ func TestContainer(t *testing.T) {
 	t.Run("connection lost", func(t *testing.T) { b.start(t).connectionLost(t) })
 	t.Run("stop", func(t *testing.T) { b.start(t).lostContainer(t) })
 	t.Run("listener inside", b.listenerInside)
+	t.Run("builder", b.builder)
 }
 
 func (c *contained) privileges(t *testing.T) {
@@ -281,8 +283,9 @@ func (c *contained) checkSpent(t *testing.T) {
 
 // The agent's share of a container's memory.
 func (c *contained) small(t *testing.T) {
+	t.Helper()
 	got := run(t, c, inside(`awk '/^(VmRSS|RssAnon|Threads)/ { print $1, $2 }' /proc/1/status`))
-	t.Logf("agent after all this: %s", strings.ReplaceAll(got.stdout, "\n", " "))
+	t.Logf("agent: %s", strings.ReplaceAll(got.stdout, "\n", " "))
 	var rss, anon, threads int
 	for line := range strings.Lines(got.stdout) {
 		for name, v := range map[string]*int{"VmRSS: ": &rss, "RssAnon: ": &anon, "Threads: ": &threads} {

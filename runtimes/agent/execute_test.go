@@ -204,10 +204,14 @@ func TestFiles(t *testing.T) {
 	i.checkScratch(t)
 	for _, name := range []string{"", ".", "..", "a/b", "/etc/x"} {
 		r.Files = []agent.File{{Name: name}}
-		var fault *agent.StartError
-		if _, err := i.Execute(t.Context(), r, agent.Output{}); !errors.As(err, &fault) {
-			t.Fatalf("a file named %q: Execute() = %v, want a StartError", name, err)
+		if _, err := i.Execute(t.Context(), r, agent.Output{}); err == nil {
+			t.Errorf("a file named %q: Execute() = nil error", name)
 		}
+	}
+	r.Files = []agent.File{{Name: "twice"}, {Name: "twice"}} // only the agent can know
+	var fault *agent.StartError
+	if exit, err := i.Execute(t.Context(), r, agent.Output{}); !errors.As(err, &fault) || exit.Reusable {
+		t.Errorf("a file that can't be made: Execute() = %+v, %v; want a StartError and not reusable", exit, err)
 	}
 }
 

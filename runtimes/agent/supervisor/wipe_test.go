@@ -52,7 +52,7 @@ func TestWipeDeepTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 5000 {
+	for range 3000 {
 		if err := root.Mkdir("d", 0o700); err != nil {
 			t.Fatal(err)
 		}

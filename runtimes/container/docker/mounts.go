@@ -79,12 +79,14 @@ func relative(dir, name string) (rest string, inside bool) {
 }
 
 // bind shares a directory of the engine's machine. File systems mounted below
-// it are left out, because before Linux 5.12 read-only would not reach them.
+// it are left out, because before Linux 5.12 read-only would not reach them. The
+// propagation is left to the engine: it takes rprivate, and rslave in its own
+// directory, where the volumes are and where it refuses anything else.
 func bind(source string) mount.Mount {
 	return mount.Mount{
 		Type:        mount.TypeBind,
 		Source:      source,
-		BindOptions: &mount.BindOptions{Propagation: mount.PropagationRPrivate, NonRecursive: true},
+		BindOptions: &mount.BindOptions{NonRecursive: true},
 	}
 }
 

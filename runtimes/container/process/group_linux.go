@@ -1,8 +1,14 @@
 package process
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,4 +30,27 @@ func wait(cmd *exec.Cmd, endGroup func()) error {
 	}
 	endGroup()
 	return cmd.Wait()
+}
+
+// alive says whether a process of the group still runs. One that is only not
+// reaped yet doesn't, and who inherited it may take a while.
+func alive(group int) bool {
+	if errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) {
+		return false
+	}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(stats) == 0 {
+		return true // no /proc to look into
+	}
+	return slices.ContainsFunc(stats, func(name string) bool { return runsIn(group, name) })
+}
+
+// runsIn reads "42 (name) S parent group …"; the name may contain anything.
+func runsIn(group int, name string) bool {
+	stat, err := os.ReadFile(name)
+	if err != nil {
+		return false // it ended meanwhile
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	return len(fields) > 2 && fields[2] == strconv.Itoa(group) && fields[0] != "Z" && fields[0] != "X"
 }

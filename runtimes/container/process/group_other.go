@@ -3,6 +3,7 @@
 package process
 
 import (
+	"errors"
 	"os/exec"
 	"syscall"
 )
@@ -14,4 +15,9 @@ func wait(cmd *exec.Cmd, endGroup func()) error {
 	err := cmd.Wait()
 	endGroup()
 	return err
+}
+
+// alive says whether the group has processes, be they only not reaped yet.
+func alive(group int) bool {
+	return !errors.Is(syscall.Kill(-group, 0), syscall.ESRCH)
 }

@@ -105,8 +105,10 @@ func (i *instance) Logs(ctx context.Context, w io.Writer) error {
 	}
 	for at := int64(0); ; {
 		chunk, next, more := i.output.from(at)
-		if _, err := w.Write(chunk); err != nil {
-			return i.wrap("write logs of", err)
+		if len(chunk) > 0 {
+			if _, err := w.Write(chunk); err != nil {
+				return i.wrap("write logs of", err)
+			}
 		}
 		if at = next; more == nil {
 			return nil

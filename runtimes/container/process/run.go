@@ -14,9 +14,8 @@ const (
 	// outputGrace is how long output is read on when a process that left the
 	// group keeps it open.
 	outputGrace = time.Second
-	// reapGrace is how long killed processes may take to be reaped by whoever
-	// inherited them.
-	reapGrace = time.Second
+	// deathGrace is how long killed processes may take to die.
+	deathGrace = time.Second
 )
 
 // run is the life of one program: the thread that started it must live as long,
@@ -37,7 +36,7 @@ func (i *instance) run(started chan<- error) {
 		i.engine.log.Warn("output of a process is incomplete", "container", i.spec.Name, "error", err)
 	}
 	if !groupEnded(cmd.Process.Pid) {
-		i.engine.log.Warn("killed processes are not reaped", "container", i.spec.Name, "group", cmd.Process.Pid)
+		i.engine.log.Warn("killed processes do not die", "container", i.spec.Name, "group", cmd.Process.Pid)
 	}
 	i.finish(exitOf(cmd))
 }
@@ -90,14 +89,14 @@ func exitOf(cmd *exec.Cmd) container.Exit {
 	return container.Exit{Code: cmd.ProcessState.ExitCode()}
 }
 
-// groupEnded polls: nothing tells when the last process of a group was reaped.
+// groupEnded polls: nothing tells when the last process of a group has died.
 func groupEnded(group int) bool {
-	deadline := time.Now().Add(reapGrace)
-	for pause := time.Millisecond; time.Now().Before(deadline); pause *= 2 {
-		if errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) {
-			return true
+	deadline := time.Now().Add(deathGrace)
+	for pause := time.Millisecond; alive(group); pause *= 2 {
+		if time.Now().After(deadline) {
+			return false
 		}
 		time.Sleep(pause)
 	}
-	return false
+	return true
 }
