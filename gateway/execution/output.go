@@ -45,7 +45,7 @@ func cutAtRune(b []byte, limit int64) []byte {
 		return b
 	}
 	end := int(limit)
-	for back := 0; back < utf8.UTFMax && end-back > 0; back++ {
+	for back := 0; back < utf8.UTFMax && end-back >= 0; back++ {
 		if utf8.RuneStart(b[end-back]) {
 			return b[:end-back]
 		}
@@ -91,7 +91,7 @@ func MediaType(format pack.Format) string { return mediaTypes[format] }
 // before it isn't part of; other formats are what the action printed.
 func (o *output) result(format pack.Format) ([]byte, string) {
 	if format == pack.FormatJSON {
-		return o.parsed, MediaType(format)
+		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format)
 	}
 	return o.stdout.kept.Bytes(), MediaType(format)
 }

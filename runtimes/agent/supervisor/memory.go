@@ -81,7 +81,7 @@ func sysvLeft() error {
 			return fmt.Errorf("look for System V IPC: %w", err)
 		}
 		if bytes.Count(table, []byte("\n")) > 1 { // the first line is the heading
-			return fmt.Errorf("System V IPC is left (%s)", kind)
+			return fmt.Errorf("leftover System V IPC (%s)", kind)
 		}
 	}
 	return nil

@@ -98,20 +98,32 @@ func pipes() (ours [3]*os.File, theirs [3]int, err error) {
 	for i := range 3 {
 		var p [2]int
 		if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
-			for j := range i {
-				ours[j].Close()
-				syscall.Close(theirs[j])
-			}
-			return ours, theirs, fmt.Errorf("make pipe: %w", err)
+			return abandon(ours, theirs, i, fmt.Errorf("make pipe: %w", err))
 		}
 		our, their := p[0], p[1]
 		if i == 0 {
 			our, their = p[1], p[0]
 		}
 		syscall.SetNonblock(our, true) // can't fail on a pipe just made
+		// A pipe belongs to who made it. Scripts that open /dev/stdin or
+		// /dev/stderr by name do so as another user.
+		if err := syscall.Fchmod(their, 0o666); err != nil {
+			syscall.Close(our)
+			syscall.Close(their)
+			return abandon(ours, theirs, i, fmt.Errorf("open pipe to the program: %w", err))
+		}
 		ours[i], theirs[i] = os.NewFile(uintptr(our), "pipe"), their
 	}
 	return ours, theirs, nil
+}
+
+// abandon closes the first pipes of an unfinished set.
+func abandon(ours [3]*os.File, theirs [3]int, made int, err error) ([3]*os.File, [3]int, error) {
+	for i := range made {
+		ours[i].Close()
+		syscall.Close(theirs[i])
+	}
+	return ours, theirs, err
 }
 
 // explain says why a program can't be executed. The kernel's ENOENT means the
