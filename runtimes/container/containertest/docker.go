@@ -1,6 +1,7 @@
 package containertest
 
 import (
+	"log/slog"
 	"os"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 // one the test is skipped, but fails where ATTUNE_REQUIRE_DOCKER or CI is set.
 func RequireDocker(t testing.TB) *docker.Engine {
 	t.Helper()
-	engine, err := docker.New(t.Context(), docker.Options{})
+	engine, err := docker.New(t.Context(), docker.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		missing(t, "NO DOCKER ENGINE, so this is not tested: start one, or set DOCKER_HOST: %v", err)
 	}

@@ -93,7 +93,7 @@ func tmpfs(list []container.Tmpfs) map[string]string {
 
 func networkMode(n container.Network) api.NetworkMode {
 	if n == container.NetworkOutbound {
-		return "default"
+		return "bridge"
 	}
 	return "none"
 }

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"attune/runtimes/container"
 
 	"github.com/containerd/errdefs"
 	api "github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/pkg/stdcopy"
 )
 
 var _ container.Container = (*instance)(nil)
@@ -59,36 +57,6 @@ func stateOf(s *api.State) container.State {
 		return container.State{Phase: container.PhaseGone}
 	}
 	return container.State{Phase: container.PhaseRunning} // also paused
-}
-
-func (i *instance) Logs(ctx context.Context, w io.Writer) error {
-	stream, err := i.engine.client.ContainerLogs(ctx, i.id, api.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: true})
-	if errdefs.IsNotImplemented(err) { // nothing is kept
-		_, err = i.Wait(ctx)
-		return err
-	}
-	if err != nil {
-		return i.wrap(ctx, "read logs of", err)
-	}
-	out := &remembering{w: w}
-	_, err = stdcopy.StdCopy(out, out, stream)
-	err = closeAfter(err, stream.Close)
-	if out.err != nil {
-		return fmt.Errorf("write logs of container %s: %w", i.name, out.err)
-	}
-	return i.wrap(ctx, "read logs of", err)
-}
-
-// remembering keeps a writer's error, which must not look like the engine's.
-type remembering struct {
-	w   io.Writer
-	err error
-}
-
-func (r *remembering) Write(p []byte) (int, error) {
-	n, err := r.w.Write(p)
-	r.err = err
-	return n, err
 }
 
 // Wait first subscribes to the next exit, then looks whether it was before:
