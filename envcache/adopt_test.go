@@ -224,10 +224,7 @@ func TestBuilderVanishes(t *testing.T) {
 			c := r.gateway(t, nil)
 			mustEnsure(t, c, r.recipe(t, "true"))
 			r.engine.wantBuilders(t, 2)
-			if err := c.Reap(t.Context()); err != nil {
-				t.Error(err)
-			}
-			r.nothingLeft(t)
+			r.reapedAtLast(t, c)
 		})
 	}
 }

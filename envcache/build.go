@@ -47,7 +47,7 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 	if err != nil {
 		return nil, err // it may run on, and is adopted
 	}
-	if exit.Code != 0 {
+	if exit.Code != 0 && c.volume.hasAttempt(builder.Labels()[labelAttempt]) {
 		return builder, c.exitFailure(exit, output)
 	}
 	claimed, err := c.volume.claim(builder.Labels()[labelAttempt], c.Limits.Lease)
@@ -140,7 +140,8 @@ func (c *Cache) adoptable(ctx context.Context, digest string) (container.Contain
 	return nil, nil
 }
 
-// unjudged tells whether a builder's end says something that isn't recorded.
+// unjudged tells whether a builder's end says something that isn't recorded. One
+// whose attempt was taken away says nothing.
 func (c *Cache) unjudged(builder container.Container, digest string, state container.State) bool {
 	if state.Phase != container.PhaseExited {
 		return false
@@ -148,7 +149,7 @@ func (c *Cache) unjudged(builder container.Container, digest string, state conta
 	if record := c.volume.failureRecord(digest); record != nil && record.Builder == builder.ID() {
 		return false
 	}
-	return state.Exit.Code != 0 || c.volume.hasAttempt(builder.Labels()[labelAttempt])
+	return c.volume.hasAttempt(builder.Labels()[labelAttempt])
 }
 
 // start makes the attempt's directory and its builder.
@@ -161,28 +162,34 @@ func (c *Cache) start(ctx context.Context, r *Recipe, d digested) (container.Con
 		return nil, ErrStorageFull
 	}
 	attempt := d.digest + "." + randomName()[:8]
-	path := c.volume.attempt(attempt)
-	if err := os.Mkdir(path, 0o755); err != nil {
+	if err := os.Mkdir(c.volume.attempt(attempt), 0o755); err != nil {
 		return nil, err
 	}
-	if os.Geteuid() == 0 {
-		if err := os.Chown(path, builderUID, builderUID); err != nil {
-			return nil, errors.Join(err, c.volume.discard(path))
+	created, err := c.create(ctx, r, d, attempt)
+	if err != nil {
+		if !c.volume.hasAttempt(attempt) {
+			return nil, errAgain // another gateway's reaper took it for abandoned
 		}
-	}
-	spec, err := c.builderSpec(r, d, attempt, time.Now().Add(c.Limits.Timeout+grace))
-	if err != nil {
-		return nil, errors.Join(err, c.volume.discard(path))
-	}
-	created, err := c.Engine.Create(ctx, spec)
-	if err != nil {
-		return nil, errors.Join(err, c.volume.discard(path))
+		return nil, errors.Join(err, c.volume.discardAttempt(attempt))
 	}
 	if err := created.Start(ctx); err != nil {
 		c.cleanUp(ctx, created)
 		return nil, fmt.Errorf("start the builder: %w", err)
 	}
 	return created, nil
+}
+
+func (c *Cache) create(ctx context.Context, r *Recipe, d digested, attempt string) (container.Container, error) {
+	if os.Geteuid() == 0 {
+		if err := os.Chown(c.volume.attempt(attempt), builderUID, builderUID); err != nil {
+			return nil, err
+		}
+	}
+	spec, err := c.builderSpec(r, d, attempt, time.Now().Add(c.Limits.Timeout+grace))
+	if err != nil {
+		return nil, err
+	}
+	return c.Engine.Create(ctx, spec)
 }
 
 // follow copies the builder's output until it stops; one that outlives its

@@ -110,8 +110,8 @@ func New(o Options) (*Cache, error) {
 // costs no system call. It waits no longer than Limits.Waiter and ctx allow,
 // and then gives a *BuildingError while the build goes on.
 //
-// Errors: *FailedError, *BuildingError, ErrStorageFull, ErrBusy, the cause of
-// ctx when the caller left.
+// Errors: *FailedError, *BuildingError, ErrStorageFull, ErrBusy, ErrClosed, the
+// cause of ctx when the caller left.
 func (c *Cache) Ensure(ctx context.Context, r *Recipe) (*Environment, error) {
 	if env := c.ready.get(r.key()); env != nil {
 		return env, nil

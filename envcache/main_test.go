@@ -1,6 +1,7 @@
 package envcache_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,7 +40,7 @@ func buildAgent() (dir string, err error) {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
-		return "", fmt.Errorf("build the agent: %w", err)
+		return "", errors.Join(fmt.Errorf("build the agent: %w", err), os.RemoveAll(dir))
 	}
 	return dir, os.Chmod(dir, 0o755)
 }

@@ -11,7 +11,7 @@ type State string
 const (
 	StateAbsent   State = "absent"   // not built and nobody asked for it
 	StateQueued   State = "queued"   // waits for a build slot or for another gateway's build
-	StateBuilding State = "building" // a builder runs, here or at another gateway
+	StateBuilding State = "building" // this gateway builds, or follows a builder that runs already
 	StateReady    State = "ready"
 	StateFailed   State = "failed" // the last build failed; NextRetry says when another is allowed
 )
@@ -24,7 +24,7 @@ type Status struct {
 	// Digest names the generation that the pack's present files ask for.
 	Digest    string     `json:"digest"`
 	Path      string     `json:"path"`             // {runtime_envs_dir}/{pack}/{runtime}, the same inside every container
-	Phase     string     `json:"phase,omitempty"`  // of a build: lease, create, install, verify, publish
+	Phase     string     `json:"phase,omitempty"`  // of a build; see Phase
 	Reason    string     `json:"reason,omitempty"` // of a failure
 	Attempt   int        `json:"attempt,omitempty"`
 	NextRetry *time.Time `json:"next_retry,omitempty"`
