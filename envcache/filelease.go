@@ -125,8 +125,10 @@ func (l *fileLease) Lost() <-chan struct{} { return l.lost }
 // over.
 func (l *fileLease) Release(context.Context) error {
 	l.once.Do(func() {
-		// Closing the only descriptor unlocks.
-		if err := l.file.Close(); err != nil {
+		// Closing alone is not enough: a child between fork and exec has a copy
+		// of the descriptor, and would keep the lock for that moment.
+		unlock := unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
+		if err := errors.Join(unlock, l.file.Close()); err != nil {
 			l.err = fmt.Errorf("release lease: %w", err)
 		}
 	})

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // generous grants every lease to everybody.
@@ -161,5 +163,31 @@ func TestClaimFromTheFutureGetsOld(t *testing.T) {
 	}
 	if age := claimAge(someDigest + claimMark + "nonsense"); age < time.Hour {
 		t.Errorf("claimAge of nonsense = %v", age)
+	}
+}
+
+// A child that is forked and has not called exec yet holds a copy of the
+// descriptor: the release must not depend on its being closed.
+func TestFileLeaseReleaseFreesCopies(t *testing.T) {
+	t.Parallel()
+	leaser := NewFileLeaser(t.TempDir())
+	lease, err := leaser.Acquire(t.Context(), "copied", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := unix.Dup(int(lease.(*fileLease).file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied)
+	if err := lease.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := leaser.Acquire(t.Context(), "copied", 0)
+	if err != nil {
+		t.Fatalf("Acquire() after Release() with a copy of the descriptor open = %v", err)
+	}
+	if err := again.Release(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
