@@ -19,16 +19,25 @@ import (
 // errLeft is a cause as the api gives it.
 var errLeft = errors.New("the client left")
 
-// gate holds actions up: "read _ <gate" in a script returns when it is opened.
-type gate struct{ path string }
+// gate holds actions up: "read _ <gate" in a script returns when it is opened
+// once for it.
+type gate struct {
+	path string
+	pipe *os.File // both ends: so neither opening nor writing waits for the other side
+}
 
 func newGate(t *testing.T) gate {
 	t.Helper()
-	g := gate{filepath.Join(t.TempDir(), "gate")}
-	if err := syscall.Mkfifo(g.path, 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), "gate")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return g
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pipe.Close() })
+	return gate{path, pipe}
 }
 
 // script says that it runs, and waits.
@@ -36,7 +45,13 @@ func (g gate) script() string {
 	return "echo x >>" + g.path + ".runs; read _ <" + g.path + "; echo passed\n"
 }
 
-func (g gate) open(t *testing.T) { t.Helper(); write(t, g.path, "go\n") }
+// open lets one script pass.
+func (g gate) open(t *testing.T) {
+	t.Helper()
+	if _, err := g.pipe.WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // await returns when the script has run n times.
 func (g gate) await(t *testing.T, n int) {
