@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"attune/gateway/redis/redistest"
 )
 
 // bin is the directory of the two programs under test.
@@ -49,7 +51,7 @@ func run(m *testing.M) (int, error) {
 		}
 		bin = dir
 	}
-	code := m.Run()
+	code := redistest.Main(m)
 	closeShared()
 	return code, leftovers()
 }

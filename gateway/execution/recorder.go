@@ -99,7 +99,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return r.flush(context.WithoutCancel(ctx))
+			return r.last(context.WithoutCancel(ctx))
 		case <-prune.C:
 			r.prune(ctx)
 			continue
@@ -108,6 +108,16 @@ func (r *Recorder) Run(ctx context.Context) error {
 		}
 		_ = r.flush(ctx) // logged, and tried again
 	}
+}
+
+// last writes what is pending for the last time.
+func (r *Recorder) last(ctx context.Context) error {
+	if err := r.flush(ctx); err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return fmt.Errorf("%d executions were not recorded: %w", len(r.pending), err)
+	}
+	return nil
 }
 
 // flush writes what is pending. What can't be written stays pending.
