@@ -127,8 +127,12 @@ for name in "$@"; do [ -f "$name/Dockerfile" ] || stop "There is no image \"$nam
 set -- $(for name in "$@"; do lineage "$name"; done | sort -u)
 
 [ -n "$(stale "$@")" ] || exit 0
-if command -v flock >/dev/null; then # two builds at once would do everything twice
-	exec 9<build.sh
+# Two builds at once would do everything twice, and the one that ends first would sweep away what the other is at: also
+# where they come from different work trees.
+if command -v flock >/dev/null; then
+	lock=/tmp/attune-images.lock
+	[ -e $lock ] || (umask 0 && : >$lock)
+	exec 9<$lock
 	flock -n 9 || { echo "Waiting for another build of the images ..." && flock 9; }
 fi
 
