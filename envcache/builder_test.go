@@ -1,23 +1,16 @@
 package envcache
 
 import (
-	"bytes"
-	"encoding/json"
-	"flag"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"attune/runtimes"
 	"attune/runtimes/container"
+	"attune/tests/kit"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestSpecs shows every field of the containers that are made for environments.
 func TestSpecs(t *testing.T) {
@@ -59,8 +52,8 @@ func TestSpecs(t *testing.T) {
 		if os.Geteuid() != 0 { // then it is our own
 			builder.User, probe.User = "65532:65532", "65532:65532"
 		}
-		golden(t, "builder."+kind+".json", builder)
-		golden(t, "probe."+kind+".json", probe)
+		kit.GoldenJSON(t, "builder."+kind+".json", builder)
+		kit.GoldenJSON(t, "probe."+kind+".json", probe)
 		for _, spec := range []container.Spec{builder, probe} {
 			if err := spec.Validate(); err != nil {
 				t.Errorf("Validate() = %v", err)
@@ -69,30 +62,6 @@ func TestSpecs(t *testing.T) {
 				t.Errorf("variables are not sorted: %q", spec.Env)
 			}
 		}
-	}
-}
-
-func golden(t *testing.T, name string, value any) {
-	t.Helper()
-	var got bytes.Buffer
-	e := json.NewEncoder(&got)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(value); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v; go test ./envcache -update writes it", err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }
 

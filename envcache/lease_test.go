@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"attune/tests/kit"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -115,7 +117,7 @@ func TestHeldLeaseIsWaitedFor(t *testing.T) {
 			}
 			mustEnsure(t, c, recipe)
 			for _, leaser := range []Leaser{c.Local, shared} { // both were given back
-				until(t, func() bool {
+				kit.Until(t, func() bool {
 					lease, err := leaser.Acquire(t.Context(), "build."+mustDigest(t, c, recipe), 0)
 					return err == nil && lease.Release(t.Context()) == nil
 				})

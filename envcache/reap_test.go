@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"attune/runtimes/container"
+	"attune/tests/kit"
 )
 
 func mustReap(t *testing.T, c *Cache) {
@@ -22,27 +23,12 @@ func mustReap(t *testing.T, c *Cache) {
 // look taken: a child that another test has just forked still has its file.
 func (r *rig) reapedAtLast(t *testing.T, c *Cache) {
 	t.Helper()
-	until(t, func() bool {
+	kit.Until(t, func() bool {
 		mustReap(t, c)
 		left, err := os.ReadDir(c.volume.attempts())
 		return err == nil && len(left) == 0 && len(r.containers(t)) == 0
 	})
 	r.nothingLeft(t)
-}
-
-// until asks again and again: nothing tells when it becomes true.
-func until(t *testing.T, done func() bool) {
-	t.Helper()
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	timeout := time.After(patience)
-	for !done() {
-		select {
-		case <-again.C:
-		case <-timeout:
-			t.Fatalf("nothing happened for %v", patience)
-		}
-	}
 }
 
 func TestReaperDeletesWhatNobodyWorksOn(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"attune/runtimes/agent"
 	"attune/runtimes/container"
 	"attune/runtimes/container/containertest"
+	"attune/tests/kit"
 )
 
 // TestDockerInstance runs programs in a hardened container, one after the other
@@ -123,7 +124,7 @@ func TestFailedLaunchLeavesNothing(t *testing.T) {
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("Acquire() = %v, want %v", err, test.want)
 			}
-			until(t, func() bool { total, _ := r.pools.Counts(); return total == 0 })
+			kit.Until(t, func() bool { total, _ := r.pools.Counts(); return total == 0 })
 		})
 	}
 }

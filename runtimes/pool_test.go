@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"attune/runtimes/container"
+	"attune/tests/kit"
 )
 
 func TestInstanceIsReusedLastInFirstOut(t *testing.T) {
@@ -105,7 +106,7 @@ func TestFreedInstanceOvertakesAStart(t *testing.T) {
 		t.Errorf("the waiter got %+v, want the freed instance", got)
 	}
 	close(goOn)
-	until(t, func() bool { _, idle := r.pools.Counts(); return idle == 1 })
+	kit.Until(t, func() bool { _, idle := r.pools.Counts(); return idle == 1 })
 	r.release(instance)
 }
 
@@ -215,7 +216,7 @@ func TestUnusableInstanceIsDropped(t *testing.T) {
 		t.Fatalf("the waiter got %+v, want a new instance", got)
 	}
 	r.release(got.instance)
-	until(t, func() bool { total, _ := r.pools.Counts(); return total == 1 })
+	kit.Until(t, func() bool { total, _ := r.pools.Counts(); return total == 1 })
 }
 
 // A call that leaves in the moment in which it is served passes the instance on.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"attune/runtimes/container"
+	"attune/tests/kit"
 )
 
 func TestIdleInstanceAgesOut(t *testing.T) {
@@ -17,8 +18,8 @@ func TestIdleInstanceAgesOut(t *testing.T) {
 	r := newRig(t, PoolLimits{Total: 2, PerPool: 2, Queue: 9, IdleTimeout: 20 * time.Millisecond})
 	s := r.shape(t, "p")
 	r.release(r.mustAcquire(t, s))
-	until(t, func() bool { total, idle := r.pools.Counts(); return total == 0 && idle == 0 })
-	until(t, func() bool { // the pool goes with its last instance
+	kit.Until(t, func() bool { total, idle := r.pools.Counts(); return total == 0 && idle == 0 })
+	kit.Until(t, func() bool { // the pool goes with its last instance
 		r.pools.mu.RLock()
 		defer r.pools.mu.RUnlock()
 		return len(r.pools.pools) == 0
@@ -60,7 +61,7 @@ func TestPoolWithoutRoomIsServedWhenThereIsSome(t *testing.T) {
 			r := newRig(t, PoolLimits{Total: 1, PerPool: 1, Queue: 9})
 			busy := r.mustAcquire(t, r.shape(t, "busy"))
 			waiter := r.queue(t, t.Context(), r.shape(t, "hungry"), 1)
-			until(t, r.pools.starved.Load)
+			kit.Until(t, r.pools.starved.Load)
 			free(r, busy)
 			got := receive(t, waiter)
 			if got.err != nil {

@@ -12,6 +12,7 @@ import (
 	"attune/runtimes/agent"
 	"attune/runtimes/container"
 	"attune/runtimes/container/process"
+	"attune/tests/kit"
 )
 
 // TestAgentDir holds the agent that TestMain has built.
@@ -117,27 +118,12 @@ func (r *rig) queue(t *testing.T, ctx context.Context, s *Shape, nth int) <-chan
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, func() bool {
+	kit.Until(t, func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return len(p.waiters) >= nth
 	})
 	return got
-}
-
-// until asks again and again: nothing tells when it becomes true.
-func until(t *testing.T, done func() bool) {
-	t.Helper()
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	timeout := time.After(patience)
-	for !done() {
-		select {
-		case <-again.C:
-		case <-timeout:
-			t.Fatalf("nothing happened for %v", patience)
-		}
-	}
 }
 
 func receive(t *testing.T, from <-chan acquired) acquired {

@@ -1,42 +1,15 @@
 package runtimes
 
 import (
-	"bytes"
-	"encoding/json"
-	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"attune/runtimes/container"
+	"attune/tests/kit"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name string, value any) {
-	t.Helper()
-	var got bytes.Buffer
-	e := json.NewEncoder(&got)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(value); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join("testdata", name)
-	if *update {
-		writeFile(t, file, got.String(), 0o644)
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v; go test ./runtimes -update writes it", err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
-	}
-}
 
 // nodeShape is one with everything in it.
 func nodeShape() *Shape {
@@ -79,7 +52,7 @@ func TestInstanceSpec(t *testing.T) {
 		if os.Geteuid() != 0 { // then its group is our own
 			spec.User = "0:0"
 		}
-		golden(t, "instance."+kind+".json", spec)
+		kit.GoldenJSON(t, "instance."+kind+".json", spec)
 		if err := spec.Validate(); err != nil {
 			t.Errorf("Validate() = %v", err)
 		}
@@ -111,7 +84,7 @@ func TestProcessOfAnAction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "action."+kind+".json", process)
+		kit.GoldenJSON(t, "action."+kind+".json", process)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -177,4 +178,64 @@ func layout(t *testing.T) []string {
 		t.Errorf("only %d paths in README's layout: %v", len(paths), paths)
 	}
 	return paths
+}
+
+// TestTrackedFilesNameNobodysMachine: a clone speaks of no developer's home, no
+// company's mirror, and no registry that only its author reaches.
+func TestTrackedFilesNameNobodysMachine(t *testing.T) {
+	list := exec.Command("git", "ls-files", "-z")
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Skip("no git work tree, so there is no list of tracked files:", err)
+	}
+	foreign := machineWords(t)
+	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		content, err := os.ReadFile(filepath.Join("..", name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // deleted, not yet committed
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range foreign {
+			if bytes.Contains(content, []byte(word)) {
+				t.Errorf("%s names %q, which is of this machine alone", name, word)
+			}
+		}
+		if found := developerPath.FindString(string(content)); found != "" {
+			t.Errorf("%s names %q, a path of a developer's machine", name, found)
+		}
+		if lockFile.MatchString(name) && lockedHost.Match(content) {
+			t.Errorf("%s names a registry: %q", name, lockedHost.Find(content))
+		}
+	}
+}
+
+var (
+	developerPath = regexp.MustCompile(`(?m)(?:^|[\s"'=:(])/(?:home|Users)/(?:[b-z]|a[a-ce-z])[\w.-]*/\S*`) // /home/ada is the example
+	lockFile      = regexp.MustCompile(`(^|/)(package-lock\.json|uv\.lock|requirements\.txt|\.npmrc|pip\.conf)$`)
+	lockedHost    = regexp.MustCompile(`https?://[\w.-]+`)
+)
+
+// machineWords are this work tree's path, the user's home, and the hosts of the
+// mirrors and proxies that this machine has been set up with.
+func machineWords(t *testing.T) []string {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := []string{root + "/"}
+	if home, err := os.UserHomeDir(); err == nil && len(home) > 1 {
+		words = append(words, home+"/")
+	}
+	everybodys := map[string]bool{"pypi.org": true, "registry.npmjs.org": true, "proxy.golang.org": true, "localhost": true, "127.0.0.1": true}
+	for _, name := range []string{"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "NPM_CONFIG_REGISTRY", "GOPROXY", "HTTP_PROXY", "HTTPS_PROXY"} {
+		for _, value := range append(strings.Split(os.Getenv(name), ","), os.Getenv(strings.ToLower(name))) {
+			if u, err := url.Parse(value); err == nil && u.Hostname() != "" && !everybodys[u.Hostname()] {
+				words = append(words, u.Hostname())
+			}
+		}
+	}
+	return words
 }

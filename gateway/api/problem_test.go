@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -18,9 +16,8 @@ import (
 
 	"attune/gateway/execution"
 	"attune/gateway/pack"
+	"attune/tests/kit"
 )
-
-var update = flag.Bool("update", false, "write golden files")
 
 func TestProblemKindsAreAsDocumented(t *testing.T) {
 	t.Parallel()
@@ -28,7 +25,7 @@ func TestProblemKindsAreAsDocumented(t *testing.T) {
 	for _, code := range slices.Sorted(maps.Keys(kinds)) {
 		lines = append(lines, fmt.Sprintf("%d %s: %s", kinds[code].status, code, kinds[code].title))
 	}
-	golden(t, "testdata/problems.txt", strings.Join(lines, "\n")+"\n")
+	kit.Golden(t, "problems.txt", []byte(strings.Join(lines, "\n")+"\n"))
 }
 
 func TestProblemsOfAFailedExecution(t *testing.T) {
@@ -53,23 +50,7 @@ func TestProblemsOfAFailedExecution(t *testing.T) {
 	if err := encoder.Encode(json.RawMessage(body)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/problem.json", indented.String())
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (go test -update writes it)", err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
+	kit.Golden(t, "problem.json", []byte(indented.String()))
 }
 
 func TestEveryCodeOfAnExecutionHasAStatus(t *testing.T) {

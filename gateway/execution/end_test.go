@@ -14,6 +14,7 @@ import (
 
 	"attune/runtimes"
 	"attune/runtimes/container"
+	"attune/tests/kit"
 )
 
 // errLeft is a cause as the api gives it.
@@ -56,7 +57,7 @@ func (g gate) open(t *testing.T) {
 // await returns when the script has run n times.
 func (g gate) await(t *testing.T, n int) {
 	t.Helper()
-	until(t, func() bool { return g.runs(t) >= n })
+	kit.Until(t, func() bool { return g.runs(t) >= n })
 }
 
 func (g gate) runs(t *testing.T) int {
@@ -241,7 +242,7 @@ func TestInstanceLostAfterTheStartIsNeverRetried(t *testing.T) {
 	if n := g.runs(t); n != 1 {
 		t.Errorf("the program ran %d times", n)
 	}
-	until(t, func() bool { total, _ := r.pools.Counts(); return total == 0 })
+	kit.Until(t, func() bool { total, _ := r.pools.Counts(); return total == 0 })
 }
 
 func TestDrainWaitsAndThenKills(t *testing.T) {
@@ -257,7 +258,7 @@ func TestDrainWaitsAndThenKills(t *testing.T) {
 			r.Drain(ctx)
 			close(drained)
 		}()
-		until(t, func() bool {
+		kit.Until(t, func() bool {
 			outcome, err := r.call(ctx, "missing", "", 0)
 			return outcome == nil && asError(t, err).Code == CodeDraining
 		})

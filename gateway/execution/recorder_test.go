@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"attune/tests/kit"
 )
 
 // recording is a recorder that runs, over a store in memory.
@@ -61,7 +63,7 @@ func TestRecorderWritesInBatches(t *testing.T) {
 		r.Record(numbered(n))
 	}
 	close(block)
-	until(t, func() bool { return store.count() == 350 })
+	kit.Until(t, func() bool { return store.count() == 350 })
 	stop()
 	store.want(t, 0, 350)
 	if most := slices.Max(store.batches); most > recordBatch || len(store.batches) > 350/recordBatch+2 {
@@ -176,7 +178,7 @@ func TestReaderLeavesASlowStore(t *testing.T) {
 	for n := range recordBatch {
 		r.Record(numbered(n))
 	}
-	until(t, func() bool { return len(r.saving) == 0 })
+	kit.Until(t, func() bool { return len(r.saving) == 0 })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if x, err := r.Get(ctx, "x"); !errors.Is(err, context.Canceled) {

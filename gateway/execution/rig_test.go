@@ -163,21 +163,6 @@ func asError(t *testing.T, err error) *Error {
 	return failure
 }
 
-// until asks again and again: nothing tells when it becomes true.
-func until(t *testing.T, done func() bool) {
-	t.Helper()
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	timeout := time.After(patience)
-	for !done() {
-		select {
-		case <-again.C:
-		case <-timeout:
-			t.Fatalf("nothing happened for %v", patience)
-		}
-	}
-}
-
 // memory is a Store that keeps its contract, in a map, and can be away.
 type memory struct {
 	mu      sync.Mutex

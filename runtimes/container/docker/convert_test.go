@@ -6,6 +6,7 @@ import (
 
 	"attune/runtimes/container"
 	"attune/runtimes/container/docker"
+	"attune/tests/kit"
 )
 
 // full has every field set, so that the golden file shows each.
@@ -42,7 +43,7 @@ func TestConvert(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, got)
+		kit.Golden(t, name, append(got, '\n'))
 	}
 }
 

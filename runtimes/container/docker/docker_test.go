@@ -1,13 +1,9 @@
 package docker_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"attune/runtimes/container"
@@ -15,11 +11,8 @@ import (
 	"attune/runtimes/container/docker"
 
 	api "github.com/docker/docker/api/types/container"
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -59,24 +52,6 @@ func rig(t *testing.T) (*docker.Engine, func(script string) container.Spec) {
 		spec := containertest.Spec(image.ID, gateway, "/bin/sh", "-c", script)
 		spec.KeepLogs = true
 		return spec
-	}
-}
-
-// golden compares with a file of testdata, or writes it with -update.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	name, got = filepath.Join("testdata", name), append(got, '\n')
-	if *update {
-		if err := os.WriteFile(name, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatalf("%v (-update writes it)", err)
-	}
-	if !bytes.Equal(want, got) {
-		t.Errorf("%s differs (-want +got); -update accepts it:\n%s", name, cmp.Diff(string(want), string(got)))
 	}
 }
 

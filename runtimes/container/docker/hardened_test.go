@@ -9,6 +9,7 @@ import (
 
 	"attune/runtimes/container"
 	"attune/runtimes/container/containertest"
+	"attune/tests/kit"
 )
 
 // pinned are the settings that a container's isolation rests on.
@@ -44,7 +45,7 @@ func TestHardened(t *testing.T) {
 				t.Errorf("mount at %s has propagation %s", m.Destination, m.Propagation)
 			}
 		}
-		golden(t, name, indented(t, got))
+		kit.Golden(t, name, append(indented(t, got), '\n'))
 		for _, masked := range []string{"/proc/kcore", "/proc/keys", "/sys/firmware"} {
 			if !strings.Contains(fmt.Sprint(host["MaskedPaths"]), masked) {
 				t.Errorf("%s is not masked: %v", masked, host["MaskedPaths"])

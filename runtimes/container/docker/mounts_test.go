@@ -11,6 +11,7 @@ import (
 	"attune/runtimes/container"
 	"attune/runtimes/container/containertest"
 	"attune/runtimes/container/docker"
+	"attune/tests/kit"
 
 	api "github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
@@ -48,7 +49,7 @@ func TestTranslate(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		golden(t, name, got)
+		kit.Golden(t, name, append(got, '\n'))
 	}
 }
 
