@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/wait"
 
@@ -100,11 +101,11 @@ func TestImageInAnIntegrationSuite(t *testing.T) {
 	c, err := testcontainers.Run(t.Context(), "attune/gateway",
 		testcontainers.WithCmd("serve", "--insecure", "--host", "0.0.0.0"),
 		testcontainers.WithExposedPorts("8080/tcp"),
-		testcontainers.WithMounts(
-			testcontainers.BindMount("/var/run/docker.sock", "/var/run/docker.sock"),
-			testcontainers.BindMount(packs, "/opt/attune/packs"),
-			testcontainers.VolumeMount(volume, "/opt/attune/runtime_envs"),
-		),
+		testcontainers.WithHostConfigModifier(func(host *container.HostConfig) {
+			host.Binds = []string{
+				"/var/run/docker.sock:/var/run/docker.sock", packs + ":/opt/attune/packs:ro", volume + ":/opt/attune/runtime_envs",
+			}
+		}),
 		testcontainers.WithWaitStrategy(wait.ForHTTP("/readyz").WithStartupTimeout(30*time.Second)),
 	)
 	if c != nil {

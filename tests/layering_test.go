@@ -214,7 +214,7 @@ func TestTrackedFilesNameNobodysMachine(t *testing.T) {
 var (
 	developerPath = regexp.MustCompile(`(?m)(?:^|[\s"'=:(])/(?:home|Users)/(?:[b-z]|a[a-ce-z])[\w.-]*/\S*`) // /home/ada is the example
 	lockFile      = regexp.MustCompile(`(^|/)(package-lock\.json|uv\.lock|requirements\.txt|\.npmrc|pip\.conf)$`)
-	lockedHost    = regexp.MustCompile(`https?://[\w.-]+`)
+	lockedHost    = regexp.MustCompile(`(?m)("resolved": *"|"registry": *"|registry *= *"?|index(-url)?[ =]+"?|find-links[ =]+)https?://[\w.-]+`)
 )
 
 // machineWords are this work tree's path, the user's home, and the hosts of the
