@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attributes let the program die with the gateway, however that dies.
+// attributes let the program die with the gateway, however that dies: by
+// SIGTERM, because an agent must still kill what it runs.
 func attributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 }
 
 // wait ends the group when its leader is dead but not yet reaped, and so can't
