@@ -2,13 +2,14 @@ package tests
 
 import (
 	"encoding/json"
+	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,21 +24,6 @@ func (h home) slowPack(t testing.TB, ref string) {
 		"actions/run.yaml": "ref: " + ref + ".run\nentry_point: run.py\noutput_format: json\n",
 		"actions/run.py":   "import json, sys\nimport numpy\nprint(json.dumps({'prefix': sys.prefix, 'numpy': numpy.__version__}))\n",
 	})
-}
-
-// builds counts the builder containers of a pack that were created since a time,
-// by the engine's own events.
-func builds(t testing.TB, since time.Time, pack string) int {
-	t.Helper()
-	stamp := func(at time.Time) string {
-		return strconv.FormatInt(at.Unix(), 10) + "." + strconv.Itoa(at.Nanosecond())
-	}
-	out, err := exec.Command("docker", "events", "--since", stamp(since), "--until", stamp(time.Now()),
-		"--filter", "event=create", "--filter", "label=attune.role=builder", "--filter", "label=attune.pack="+pack).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Count(string(out), "\n")
 }
 
 // burst calls an action many times at once, spread over gateways.
@@ -68,6 +54,41 @@ func TestTwentyFirstCallsStartOneBuilder(t *testing.T) {
 	if entries, err := os.ReadDir(filepath.Join(h.envs, ".tmp")); err != nil || len(entries) > 0 {
 		t.Errorf(".tmp holds %v after the build (%v)", entries, err)
 	}
+	sealed(t, filepath.Join(h.envs, "burst_one", "python"))
+	if log := g.get(t, "/api/v1/environments/burst_one/python/log"); log.status != http.StatusOK || !strings.Contains(log.body, "numpy==2.3.5") {
+		t.Errorf("GET /api/v1/environments/burst_one/python/log = %d %s", log.status, log.body)
+	}
+}
+
+// sealed checks that everything in a published environment belongs to the
+// gateway's user, and that nobody may write there.
+func sealed(t *testing.T, pointer string) {
+	t.Helper()
+	generation, err := filepath.EvalSymlinks(pointer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	err = filepath.WalkDir(generation, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		files++
+		if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() {
+			t.Errorf("%s belongs to user %d, want %d", path, owner, os.Geteuid())
+		}
+		if entry.Type() != fs.ModeSymlink && info.Mode().Perm()&0o222 != 0 {
+			t.Errorf("%s has mode %s, want no write bit", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil || files < 10 {
+		t.Errorf("%d files in %s (%v)", files, generation, err)
+	}
 }
 
 func TestRestartKeepsEnvironments(t *testing.T) {
@@ -94,17 +115,27 @@ func environment(t testing.TB, g *gateway, pack string) map[string]any {
 	return g.get(t, "/api/v1/environments/"+pack+"/python").value(t)
 }
 
+// TestKilledGatewayLeavesNothingForGood: its next life removes the instances and
+// keeps the environments.
 func TestKilledGatewayLeavesNothingForGood(t *testing.T) {
-	h := newHome(t, "shell_example")
+	h := newHome(t)
+	h.slowPack(t, "killed")
 	containertest.RequireDocker(t)
 	first := h.launch(t)
-	first.mustInvoke(t, "shell_example.hello", "{}")
+	first.mustInvoke(t, "killed.run", "{}")
 	first.kill(t)
+	if left := first.containers(t, "label=attune.role=instance"); len(left) == 0 {
+		t.Fatal("kill -9 left no instance: there is nothing to remove")
+	}
+	since := time.Now()
 	second := h.start(t)
-	if left := first.containers(t); len(left) > 0 { // both lives have one ID
+	if left := second.containers(t); len(left) > 0 { // both lives have one ID
 		t.Errorf("instances of the former life: %v", left)
 	}
-	second.mustInvoke(t, "shell_example.hello", "{}")
+	second.mustInvoke(t, "killed.run", "{}")
+	if got := builds(t, since, "killed"); got != 0 {
+		t.Errorf("%d builders after kill -9, want the environment kept", got)
+	}
 }
 
 func TestNextGatewayAdoptsARunningBuilder(t *testing.T) {
@@ -190,12 +221,8 @@ func TestChangedManifestMovesThePointer(t *testing.T) {
 	if err != nil || now == old {
 		t.Errorf("pointer = %q after the change, was %q (%v)", now, old, err)
 	}
-	for _, link := range []string{old, now} {
-		generation := filepath.Join(h.envs, ".store", filepath.Base(link))
-		info, err := os.Stat(filepath.Join(generation, "pyvenv.cfg"))
-		if err != nil || info.Mode().Perm() != 0o444 {
-			t.Errorf("pyvenv.cfg of %s: %v, %v; want 0444", generation, info, err)
-		}
+	for _, link := range []string{old, now} { // the old one stays, for running instances and to go back to
+		sealed(t, filepath.Join(h.envs, ".store", filepath.Base(link)))
 	}
 }
 

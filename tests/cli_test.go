@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bytes"
+	"encoding/json"
 	"net"
 	"net/http"
 	"os"
@@ -31,7 +32,11 @@ func TestCommandLine(t *testing.T) {
 	h := newHome(t, "shell_example")
 	h.pack(t, "exits", map[string]string{"actions/one.yaml": "ref: exits.one\nentry_point: one.sh\n", "actions/one.sh": "echo because >&2; exit 1\n"})
 	h.pack(t, "faulty", map[string]string{"pack.yaml": "ref: other\ncolour: red\n"})
+	h.pack(t, "kept", map[string]string{
+		"requirements.txt": "", "actions/back.yaml": "ref: kept.back\nentry_point: back.py\n", "actions/back.py": "import sys; print(sys.stdin.read())\n",
+	})
 	g := h.start(t)
+	g.mustInvoke(t, "kept.back", "{}")
 	for name, want := range map[string]struct {
 		args           []string
 		code           int
@@ -39,23 +44,53 @@ func TestCommandLine(t *testing.T) {
 	}{
 		"version":      {[]string{"version"}, 0, "attune", ""},
 		"invoke":       {[]string{"invoke", "shell_example.hello", "name=Ada", "--url", g.url}, 0, "Hello, Ada!", ""},
+		"invoke json":  {[]string{"invoke", "kept.back", "text=5", "list:=[1,{\"a\":null}]", "--url", g.url}, 0, `{"list":[1,{"a":null}],"text":"5"}`, ""},
 		"invoke bad":   {[]string{"invoke", "shell_example.hello", "name:=5", "--url", g.url}, 2, "", "/name"},
 		"invoke fails": {[]string{"invoke", "exits.one", "--url", g.url}, 1, "", "because"},
 		"no gateway":   {[]string{"invoke", "exits.one", "--url", "http://127.0.0.1:1"}, 3, "", "attune serve"},
 		"pack list":    {[]string{"pack", "list", "--url", g.url}, 0, "shell_example", ""},
 		"pack json":    {[]string{"pack", "list", "--output", "json", "--url", g.url}, 0, `"broken"`, ""},
-		"pack check":   {[]string{"pack", "check", h.packs + "/faulty"}, 1, "colour", ""},
-		"env list":     {[]string{"env", "list", "--url", g.url}, 0, "STATE", ""},
+		"pack check":   {[]string{"pack", "check", h.packs + "/exits"}, 0, "", ""},
+		"env list":     {[]string{"env", "list", "--url", g.url}, 0, "ready", ""},
+		"env json":     {[]string{"env", "list", "--output", "json", "--url", g.url}, 0, `"kept"`, ""},
 		"health":       {[]string{"health", "--url", g.url}, 0, "", ""},
 		"completion":   {[]string{"completion", "bash"}, 0, "complete", ""},
+		"no health":    {[]string{"health", "--url", "http://127.0.0.1:1"}, 1, "", "attune serve"},
 		"unknown":      {[]string{"nonsense"}, 2, "", "nonsense"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, code := attune(t, nil, want.args...)
+			if strings.HasSuffix(name, "json") && !json.Valid([]byte(stdout)) {
+				t.Errorf("attune %s printed no JSON:\n%s", strings.Join(want.args, " "), stdout)
+			}
 			if code != want.code || !strings.Contains(stdout, want.stdout) || !strings.Contains(stderr, want.stderr) {
 				t.Errorf("attune %s = %d\n%s\n%s", strings.Join(want.args, " "), code, stdout, stderr)
 			}
 		})
+	}
+}
+
+// TestPackFaultsComeAllAtOnce, each with its file and line.
+func TestPackFaultsComeAllAtOnce(t *testing.T) {
+	h := newHome(t)
+	dir := h.pack(t, "faulty", map[string]string{
+		"pack.yaml":         "ref: other\ncolour: red\nversion: [1]\n",
+		"actions/run.yaml":  "ref: faulty.run\nentry_point: ../run.sh\ntimeout: -5\nshape: round\n",
+		"actions/gone.yaml": "ref: faulty.gone\nentry_point: gone.sh\n",
+		"actions/tab.yaml":  "ref: faulty.tab\n\tentry_point: tab.sh\n",
+	})
+	stdout, stderr, code := attune(t, nil, "pack", "check", dir)
+	for _, want := range []string{
+		"pack.yaml:1: ref is other", `pack.yaml:2: unknown key "colour"`, "pack.yaml:3: version",
+		"actions/run.yaml:2: entry_point", "actions/run.yaml:3: timeout", `actions/run.yaml:4: unknown key "shape"`,
+		"actions/gone.yaml:2: entry_point", "actions/tab.yaml:2:",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no word of %q", want)
+		}
+	}
+	if code != 1 || t.Failed() {
+		t.Errorf("attune pack check %s = %d\n%s%s", dir, code, stdout, stderr)
 	}
 }
 
@@ -86,6 +121,12 @@ func TestDoctor(t *testing.T) {
 	for _, check := range []string{"engine", "API version", "volume isolation", "certificates", "registry of python", "registry of node", "free space", "image of python"} {
 		if !strings.Contains(stdout, check) {
 			t.Errorf("doctor does not check %s:\n%s%s", check, stdout, stderr)
+		}
+	}
+	table, _, _ := strings.Cut(stdout, "\n\n") // below it is what to do about each warning
+	for i, line := range strings.Split(strings.TrimSpace(table), "\n") {
+		if status, _, _ := strings.Cut(line, " "); i > 0 && status != "ok" && status != "warn" {
+			t.Errorf("doctor says %q", line)
 		}
 	}
 	if code != 0 || !strings.Contains(stdout, "a container sees its own environment and no other") {
@@ -132,14 +173,18 @@ func TestStopDrains(t *testing.T) {
 	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	var refused answer
 	eventually(t, 5*time.Second, "new calls are told that the gateway drains", func() bool {
 		response, err := http.Post(g.url+"/invoke/drain.wait", "application/json", nil)
 		if err != nil {
 			return false
 		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusServiceUnavailable
+		refused = read(t, response, nil)
+		return refused.status == http.StatusServiceUnavailable
 	})
+	if p := refused.problem(t); p.Type != "/problems/draining" || p.Started || refused.header.Get("Retry-After") == "" {
+		t.Errorf("a call while it drains = %d %v %s", refused.status, refused.header, refused.body)
+	}
 	if a := <-ended; a.status != 200 || a.body != "ended\n" {
 		t.Errorf("the running call = %d %s", a.status, a.body)
 	}

@@ -3,17 +3,11 @@ package tests
 import (
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/moby/moby/api/types/container"
-	"github.com/testcontainers/testcontainers-go"
-	"github.com/testcontainers/testcontainers-go/wait"
 
 	"attune/runtimes/container/containertest"
 )
@@ -31,9 +25,27 @@ func gatewayImage(t *testing.T) {
 	}
 }
 
+// requireCompose skips without Compose, but fails where an engine is required.
+func requireCompose(t *testing.T) {
+	t.Helper()
+	if exec.Command("docker", "compose", "version").Run() == nil {
+		return
+	}
+	if _, err := exec.LookPath("docker-compose"); err == nil {
+		return
+	}
+	const missing = "NO COMPOSE, so docker-compose.yaml is not tested: scripts/compose.sh version installs it"
+	if os.Getenv("ATTUNE_REQUIRE_DOCKER") != "" || os.Getenv("CI") != "" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+}
+
 // TestComposeServes brings up the shipped compose file as `make up` does.
 func TestComposeServes(t *testing.T) {
+	requireCompose(t)
 	gatewayImage(t)
+	followEngine()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -52,81 +64,40 @@ func TestComposeServes(t *testing.T) {
 		if out, err := script("down.sh"); err != nil {
 			t.Errorf("scripts/down.sh: %v\n%s", err, out)
 		}
-		if left := dockerLines(t, "ps", "-aq", "--filter", "label=com.docker.compose.project="+project); len(left) > 0 {
-			t.Errorf("%d containers are left after down", len(left))
+		for _, kind := range []string{"container", "network"} {
+			if left := dockerLines(t, kind, "ls", "-q", "--filter", "label=com.docker.compose.project="+project); len(left) > 0 {
+				t.Errorf("after down there is still %s %v", kind, left)
+			}
 		}
-		if left := dockerLines(t, "ps", "-aq", "--filter", "label=attune.pack=python_example", "--filter", "volume="+project+"_envs"); len(left) > 0 {
-			t.Errorf("%d instances are left after down", len(left))
+		if left := onVolume(t, project+"_envs"); len(left) > 0 {
+			t.Errorf("containers of the gateway are left after down: %v", left)
 		}
-		dockerLines(t, "volume", "rm", "-f", project+"_envs", project+"_redis_data")
+		// Down keeps the volumes: what it names is there to be removed.
+		dockerLines(t, "volume", "rm", project+"_envs", project+"_redis_data")
 	})
 	if out, err := script("up.sh"); err != nil {
 		t.Fatalf("scripts/up.sh: %v\n%s", err, out)
 	}
 	g := &gateway{url: "http://127.0.0.1:" + port}
-	for _, pack := range []string{"python_example", "nodejs_example", "shell_example"} {
-		if got := g.mustInvoke(t, pack+".hello", `{"name":"Ada"}`).value(t)["greeting"]; got != "Hello, Ada!" {
-			t.Errorf("%s: greeting = %v", pack, got)
+	since := time.Now()
+	for range 2 {
+		for _, pack := range []string{"python_example", "nodejs_example", "shell_example"} {
+			if got := g.mustInvoke(t, pack+".hello", `{"name":"Ada"}`).value(t)["greeting"]; got != "Hello, Ada!" {
+				t.Errorf("POST /invoke/%s.hello: greeting = %v", pack, got)
+			}
 		}
 	}
 	if ready := g.get(t, "/readyz").body; !strings.Contains(ready, `"redis","ok":true`) {
-		t.Errorf("/readyz = %s", ready)
+		t.Errorf("GET /readyz = %s", ready)
 	}
-}
-
-func dockerLines(t *testing.T, args ...string) []string {
-	t.Helper()
-	out, err := exec.Command("docker", args...).Output()
-	if err != nil {
-		t.Fatalf("docker %s: %v", strings.Join(args, " "), err)
+	instances := onVolume(t, project+"_envs", "label=attune.role=instance")
+	if len(instances) < 3 {
+		t.Fatalf("%d instances after three packs were called", len(instances))
 	}
-	return strings.Fields(string(out))
-}
-
-// TestImageInAnIntegrationSuite starts the gateway's image by testcontainers, as
-// a team does that tests its packs.
-func TestImageInAnIntegrationSuite(t *testing.T) {
-	gatewayImage(t)
-	if _, err := os.Stat("/sys/class/net/docker0"); err == nil {
-		// Ports are published here: testcontainers looks for them at the default
-		// route when it runs in a container itself.
-		t.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "localhost")
-	}
-	packs, err := filepath.Abs("../packs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	volume := fmt.Sprintf("attune-suite-%d", os.Getpid())
-	t.Cleanup(func() { dockerLines(t, "volume", "rm", "-f", volume) })
-	c, err := testcontainers.Run(t.Context(), "attune/gateway",
-		testcontainers.WithCmd("serve", "--insecure", "--host", "0.0.0.0"),
-		testcontainers.WithExposedPorts("8080/tcp"),
-		testcontainers.WithHostConfigModifier(func(host *container.HostConfig) {
-			host.Binds = []string{
-				"/var/run/docker.sock:/var/run/docker.sock", packs + ":/opt/attune/packs:ro", volume + ":/opt/attune/runtime_envs",
-			}
-		}),
-		testcontainers.WithWaitStrategy(wait.ForHTTP("/readyz").WithStartupTimeout(30*time.Second)),
-	)
-	if c != nil {
-		defer func() {
-			if err := testcontainers.TerminateContainer(c, testcontainers.StopTimeout(20*time.Second)); err != nil {
-				t.Error(err)
-			}
-			if left := dockerLines(t, "ps", "-aq", "--filter", "label=attune.role", "--filter", "volume="+volume); len(left) > 0 {
-				t.Errorf("%d instances outlive the gateway", len(left))
-			}
-		}()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	url, err := c.Endpoint(t.Context(), "http")
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.Post(url+"/invoke/shell_example.hello", "application/json", strings.NewReader(`{"name":"Ada"}`))
-	if a := read(t, response, err); a.status != 200 || a.value(t)["greeting"] != "Hello, Ada!" {
-		t.Errorf("POST /invoke/shell_example.hello = %d %s", a.status, a.body)
+	known(dockerLines(t, "inspect", "--format", `{{index .Config.Labels "attune.gateway"}}`, instances[0])[0])
+	for _, pack := range []string{"python_example", "nodejs_example"} {
+		if got := builds(t, since, pack); got != 1 {
+			t.Errorf("%d builders of %s, want 1", got, pack)
+		}
 	}
 }

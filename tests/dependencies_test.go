@@ -1,180 +1,280 @@
 package tests
 
 import (
-	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// TestDependencyIsolation holds the seventeen promises of a pack's dependencies,
-// each in real containers.
+// inside is where every container sees environments, whatever the directory is
+// outside.
+const inside = "/opt/attune/runtime_envs/"
+
+// isolation is a gateway with small packs, and what was there before any call.
+type isolation struct {
+	*gateway
+	tree   string // of the packs
+	states map[string]string
+}
+
+// TestDependencyIsolation holds the seventeen promises about a pack's
+// dependencies, each in real containers.
 func TestDependencyIsolation(t *testing.T) {
 	h := newHome(t)
-	where := "import os, sys\nprint(sys.executable, os.getcwd())\n"
-	h.pack(t, "plain", map[string]string{ // no manifest
-		"actions/where.yaml": "ref: plain.where\nrunner_type: python\nentry_point: where.py\n", "actions/where.py": where,
-		"actions/named.yaml": "ref: plain.named\nrunner_type: shell\nentry_point: script.py\n", "actions/script.py": "echo \"shell $BASH_VERSION\"\n",
-		"actions/match.yaml": "ref: plain.match\nentry_point: sub/match.py\n", "actions/sub/match.py": where,
-	})
-	version := "import idna\nprint(idna.__version__)\n"
-	h.pack(t, "pack_a", map[string]string{
-		"requirements.txt": "idna==3.7\n",
-		"actions/v.yaml":   "ref: pack_a.v\nentry_point: v.py\n", "actions/v.py": version,
-	})
-	h.pack(t, "pack_b", map[string]string{
-		"requirements.txt": "idna==3.10\nhumanize==4.12.3\npygments==2.19.1\n",
-		"actions/v.yaml":   "ref: pack_b.v\nentry_point: v.py\n", "actions/v.py": version,
-		"actions/tool.yaml": "ref: pack_b.tool\nentry_point: tool.py\n",
-		"actions/tool.py": "import subprocess\n" +
-			"print(subprocess.check_output(['pygmentize', '-V'], text=True))\n" +
-			"print(subprocess.check_output(['/opt/attune/runtime_envs/pack_b/python/bin/pygmentize', '-V'], text=True))\n",
-	})
-	h.pack(t, "scripts", map[string]string{
-		"actions/pwd.yaml": "ref: scripts.pwd\nentry_point: pwd.sh\n", "actions/pwd.sh": "pwd\n",
-	})
-	before := treeOf(t, h.packs)
-	g := h.start(t)
-	env := func(pack string) string { return filepath.Join(h.envs, pack, "python") }
-	const inside = "/opt/attune/runtime_envs/plain/python"
-
-	t.Run("6 absent before, by pack ref", func(t *testing.T) {
-		if got := environment(t, g, "plain")["state"]; got != "absent" {
-			t.Errorf("state = %v before the first call", got)
-		}
-		if a := g.get(t, "/api/v1/environments/nobody/python"); a.status != 404 {
-			t.Errorf("environment of an unknown pack = %d %s", a.status, a.body)
-		}
-	})
-	t.Run("1 made outside the pack", func(t *testing.T) {
-		g.mustInvoke(t, "plain.where", "{}")
-		if _, err := os.Stat(filepath.Join(env("plain"), "bin")); err != nil {
-			t.Error(err)
-		}
-		if diff := treeOf(t, h.packs); diff != before {
-			t.Errorf("the packs have changed:\n%s", diff)
-		}
-	})
-	t.Run("6 ready after", func(t *testing.T) {
-		if got := environment(t, g, "plain"); got["state"] != "ready" || got["path"] != inside {
-			t.Errorf("status = %v", got)
-		}
-	})
-	t.Run("2 idempotent", func(t *testing.T) {
-		link, _ := os.Readlink(env("plain"))
-		g.mustInvoke(t, "plain.where", "{}")
-		if again, _ := os.Readlink(env("plain")); again != link || link == "" {
-			t.Errorf("environment moved from %q to %q", link, again)
-		}
-	})
-	t.Run("3 dependencies installed", func(t *testing.T) {
-		if got := g.mustInvoke(t, "pack_a.v", "{}").body; got != "3.7\n" {
-			t.Errorf("idna is %q, want the 3.7 of requirements.txt", got)
-		}
-	})
-	t.Run("4 none for shell", func(t *testing.T) {
-		g.mustInvoke(t, "scripts.pwd", "{}")
-		if _, err := os.Lstat(filepath.Join(h.envs, "scripts")); err == nil {
-			t.Error("a shell pack has an environment")
-		}
-	})
-	t.Run("5 12 14 the manifest and nothing else decides", func(t *testing.T) {
-		for pack, want := range map[string]bool{"pack_a": true, "plain": false} {
-			log := g.get(t, "/api/v1/environments/"+pack+"/python/log").body
-			if got := strings.Contains(log, "==> install:"); got != want || !strings.Contains(log, "==> create:") {
-				t.Errorf("%s: installed = %v, want %v:\n%s", pack, got, want, log)
-			}
-		}
-	})
-	t.Run("7 two packs are apart and clean", func(t *testing.T) {
-		if got := g.mustInvoke(t, "pack_b.v", "{}").body; got != "3.10\n" {
-			t.Errorf("idna of pack_b is %q", got)
-		}
-		if got := g.mustInvoke(t, "pack_a.v", "{}").body; got != "3.7\n" {
-			t.Errorf("idna of pack_a is %q beside pack_b", got)
-		}
-		if diff := treeOf(t, h.packs); diff != before {
-			t.Errorf("the packs have changed:\n%s", diff)
-		}
-	})
-	t.Run("8 11 python runs from its environment", func(t *testing.T) {
-		if got := g.mustInvoke(t, "plain.where", "{}").body; !strings.HasPrefix(got, inside+"/bin/python3 ") {
-			t.Errorf("sys.executable, cwd = %q", got)
-		}
-	})
-	t.Run("9 10 shell runs without one, in the pack", func(t *testing.T) {
-		if got := g.mustInvoke(t, "scripts.pwd", "{}").body; got != "/opt/attune/packs/scripts\n" {
-			t.Errorf("pwd = %q", got)
-		}
-	})
-	t.Run("13 17 without a name the extension decides", func(t *testing.T) {
-		if got := g.mustInvoke(t, "plain.match", "{}").body; !strings.HasPrefix(got, inside) {
-			t.Errorf("sub/match.py ran by %q", got)
-		}
-	})
-	t.Run("16 an explicit name is authoritative", func(t *testing.T) {
-		if got := g.mustInvoke(t, "plain.named", "{}").body; !strings.HasPrefix(got, "shell 5") {
-			t.Errorf("script.py with runner_type shell printed %q", got)
-		}
-	})
-	t.Run("15 commands of packages work", func(t *testing.T) {
-		if got := g.mustInvoke(t, "pack_b.tool", "{}").body; strings.Count(got, "Pygments version 2.19.1") != 2 {
-			t.Errorf("pygmentize by PATH and by its path = %q", got)
-		}
-	})
+	isolationPacks(t, h)
+	i := &isolation{tree: treeOf(t, h.packs)}
+	i.gateway = h.start(t)
+	i.states = i.environments(t)
+	for _, promise := range []struct {
+		name  string
+		holds func(*isolation, *testing.T)
+	}{
+		{"1 made outside the pack", (*isolation).outside},
+		{"2 idempotent", (*isolation).idempotent},
+		{"3 dependencies installed", (*isolation).installed},
+		{"4 none for shell", (*isolation).noneForShell},
+		{"5 manifest detected", (*isolation).manifest},
+		{"6 absent before, ready after, by pack ref", (*isolation).exists},
+		{"7 two packs are apart and clean", (*isolation).apart},
+		{"8 python runs from the environment", (*isolation).python},
+		{"9 shell runs without one", (*isolation).shell},
+		{"10 working directory is the pack", (*isolation).directory},
+		{"11 no interpreter before, the environment's after", (*isolation).interpreter},
+		{"12 no manifest, an environment without install", (*isolation).noManifest},
+		{"13 extensions of full paths", (*isolation).extensions},
+		{"14 a declaration keeps its parts", (*isolation).declaration},
+		{"15 set up for shell and python", (*isolation).usable},
+		{"16 a runtime's name is authoritative", (*isolation).named},
+		{"17 without a name the extension decides", (*isolation).unnamed},
+	} {
+		t.Run(promise.name, func(t *testing.T) { promise.holds(i, t) })
+	}
+	if diff := cmp.Diff(i.tree, treeOf(t, h.packs)); diff != "" {
+		t.Errorf("the packs have changed (-before +after):\n%s", diff)
+	}
 }
 
-// TestNodeResolvesFromAReadOnlyPack: import walks up from the script, require as
-// well, and neither finds anything in the pack.
-func TestNodeResolvesFromAReadOnlyPack(t *testing.T) {
-	g := examples(t)
-	for _, action := range []string{"nodejs_example.hello", "nodejs_example.hello_esm"} {
-		if got := g.mustInvoke(t, action, `{"name":"Ada"}`).value(t)["greeting"]; got != "Hello, Ada!" {
-			t.Errorf("%s: greeting = %v", action, got)
+// environments lists the state of each by "pack/runtime".
+func (i *isolation) environments(t *testing.T) map[string]string {
+	t.Helper()
+	var list struct {
+		Items []struct{ Pack, Runtime, State, Path string }
+	}
+	decode(t, i.get(t, "/api/v1/environments").body, &list)
+	states := map[string]string{}
+	for _, e := range list.Items {
+		states[e.Pack+"/"+e.Runtime] = e.State
+		if e.Path != inside+e.Pack+"/"+e.Runtime {
+			t.Errorf("GET /api/v1/environments says path %s of %s/%s", e.Path, e.Pack, e.Runtime)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(g.packs, "nodejs_example", "node_modules")); err == nil {
-		t.Error("node_modules appeared in the pack")
+	return states
+}
+
+// prints calls an action and compares what it printed.
+func (i *isolation) prints(t *testing.T, action, want string) {
+	t.Helper()
+	if got := i.mustInvoke(t, action, "{}").body; got != want {
+		t.Errorf("POST /invoke/%s = %q, want %q", action, got, want)
 	}
-	if _, err := os.Stat(filepath.Join(g.envs, "nodejs_example", "node", "node_modules", "ms", "package.json")); err != nil {
+}
+
+func (i *isolation) clean(t *testing.T) {
+	t.Helper()
+	if diff := cmp.Diff(i.tree, treeOf(t, i.packs)); diff != "" {
+		t.Errorf("the packs have changed (-before +after):\n%s", diff)
+	}
+}
+
+// log is an environment's build log.
+func (i *isolation) log(t *testing.T, environment string) string {
+	t.Helper()
+	a := i.get(t, "/api/v1/environments/"+environment+"/log")
+	if a.status != http.StatusOK {
+		t.Errorf("GET /api/v1/environments/%s/log = %d %s", environment, a.status, a.body)
+	}
+	return a.body
+}
+
+func (i *isolation) outside(t *testing.T) {
+	i.mustInvoke(t, "plain.where", "{}")
+	if _, err := os.Stat(filepath.Join(i.envs, "plain", "python", "bin", "python3")); err != nil {
 		t.Error(err)
 	}
+	i.clean(t)
 }
 
-// TestExamplesStayClean compares the example packs with what is committed.
-func TestExamplesStayClean(t *testing.T) {
-	g := examples(t)
-	g.mustInvoke(t, "python_example.hello", "{}")
-	for _, name := range []string{"core", "python_example", "nodejs_example", "shell_example"} {
-		if got, want := treeOf(t, filepath.Join(g.packs, name)), treeOf(t, filepath.Join("..", "packs", name)); got != want {
-			t.Errorf("%s has changed:\n%s\nwant\n%s", name, got, want)
-		}
-	}
-}
-
-// treeOf lists a directory: path, kind, size of every entry.
-func treeOf(t testing.TB, dir string) string {
-	t.Helper()
-	var b strings.Builder
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		content := ""
-		if entry.Type().IsRegular() {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			content = string(data)
-		}
-		name, err := filepath.Rel(dir, path)
-		b.WriteString(name + " " + entry.Type().String() + "\n" + content)
-		return err
-	})
+func (i *isolation) idempotent(t *testing.T) {
+	pointer := filepath.Join(i.envs, "plain", "python")
+	before, err := os.Readlink(pointer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.String()
+	status := i.get(t, "/api/v1/environments/plain/python").body
+	i.mustInvoke(t, "plain.where", "{}")
+	i.hangup(t) // registers the pack again
+	i.mustInvoke(t, "plain.where", "{}")
+	if after, err := os.Readlink(pointer); after != before {
+		t.Errorf("the environment moved from %q to %q (%v)", before, after, err)
+	}
+	if now := i.get(t, "/api/v1/environments/plain/python").body; now != status {
+		t.Errorf("GET /api/v1/environments/plain/python = %s, was %s: it was built again", now, status)
+	}
+}
+
+func (i *isolation) installed(t *testing.T) {
+	if got := i.mustInvoke(t, "deps.parts", "{}").body; !strings.Contains(got, "pygments==2.19.1") {
+		t.Errorf("POST /invoke/deps.parts = %q, want pygments==2.19.1 in it", got)
+	}
+}
+
+func (i *isolation) noneForShell(t *testing.T) {
+	i.mustInvoke(t, "scripts.pwd", "{}")
+	if _, err := os.Lstat(filepath.Join(i.envs, "scripts")); err == nil {
+		t.Error("a pack of shell scripts has an environment")
+	}
+	if a := i.get(t, "/api/v1/environments/scripts/shell"); a.status != http.StatusNotFound {
+		t.Errorf("GET /api/v1/environments/scripts/shell = %d %s", a.status, a.body)
+	}
+}
+
+func (i *isolation) manifest(t *testing.T) {
+	if log := i.log(t, "deps/python"); !strings.Contains(log, "==> install:") || !strings.Contains(log, "/deps/requirements.txt") {
+		t.Errorf("the log of deps/python says nothing of its manifest:\n%s", log)
+	}
+}
+
+func (i *isolation) exists(t *testing.T) {
+	now := i.environments(t)
+	for environment, want := range map[string][2]string{
+		"plain/python": {"absent", "ready"}, "deps/python": {"absent", "ready"}, "pack_a/python": {"absent", "absent"}, "scripts/shell": {"", ""},
+	} {
+		if got := [2]string{i.states[environment], now[environment]}; got != want {
+			t.Errorf("GET /api/v1/environments: %s before and after = %q, want %q", environment, got, want)
+		}
+	}
+	if got := i.get(t, "/api/v1/environments/plain/python").value(t); got["state"] != "ready" {
+		t.Errorf("GET /api/v1/environments/plain/python = %v", got)
+	}
+	for path, want := range map[string]int{"nobody/python": 404, "plain/nothing": 404, "..%2fplain/python": 400, ".store/python": 400} {
+		if a := i.get(t, "/api/v1/environments/"+path); a.status != want {
+			t.Errorf("GET /api/v1/environments/%s = %d %s, want %d", path, a.status, a.body, want)
+		}
+	}
+}
+
+func (i *isolation) apart(t *testing.T) {
+	var both sync.WaitGroup
+	for n := range 8 { // first calls of both, at once
+		pack := []string{"pack_a", "pack_b"}[n%2]
+		both.Go(func() {
+			want := map[string]string{"pack_a": "3.7\n", "pack_b": "3.10\n"}[pack]
+			if a := i.invoke(t, pack+".v", "{}"); a.status != http.StatusOK || a.body != want {
+				t.Errorf("POST /invoke/%s.v = %d %q, want %q", pack, a.status, a.body, want)
+			}
+		})
+	}
+	both.Wait()
+	a, _ := os.Readlink(filepath.Join(i.envs, "pack_a", "python"))
+	b, _ := os.Readlink(filepath.Join(i.envs, "pack_b", "python"))
+	if a == b || a == "" || b == "" {
+		t.Errorf("environments of pack_a and pack_b are %q and %q", a, b)
+	}
+	i.clean(t)
+}
+
+func (i *isolation) python(t *testing.T) {
+	i.prints(t, "deps.where", inside+"deps/python/bin/python3 /opt/attune/packs/deps\n")
+}
+
+func (i *isolation) shell(t *testing.T) {
+	i.prints(t, "scripts.pwd", "bash 5 /opt/attune/packs/scripts\n")
+}
+
+func (i *isolation) directory(t *testing.T) {
+	for _, action := range []string{"plain.where", "plain.deep", "plain.bash", "scripts.pwd"} {
+		pack, _, _ := strings.Cut(action, ".")
+		if got := i.mustInvoke(t, action, "{}").body; !strings.HasSuffix(got, " /opt/attune/packs/"+pack+"\n") {
+			t.Errorf("POST /invoke/%s = %q, want its pack's directory at the end", action, got)
+		}
+	}
+}
+
+// interpreter: an action never falls back to the image's own python.
+func (i *isolation) interpreter(t *testing.T) {
+	const where = "import sys\nprint(sys.executable)\n"
+	i.pack(t, "late", map[string]string{"actions/where.yaml": "ref: late.where\nentry_point: where.py\n", "actions/where.py": where})
+	defer func() {
+		os.RemoveAll(filepath.Join(i.packs, "late"))
+		i.hangup(t)
+	}()
+	i.hangup(t)
+	a := i.invoke(t, "late.where?timeout=100ms", "{}")
+	if p := a.problem(t); (a.status != 504 && a.status != 503) || p.Started || strings.Contains(a.body, "/usr/bin") {
+		t.Errorf("POST /invoke/late.where?timeout=100ms without an environment = %d %s", a.status, a.body)
+	}
+	i.prints(t, "late.where", inside+"late/python/bin/python3\n")
+}
+
+func (i *isolation) noManifest(t *testing.T) {
+	if log := i.log(t, "plain/python"); strings.Contains(log, "==> install:") || !strings.Contains(log, "==> create:") {
+		t.Errorf("a pack without manifest: want a creation and no installation:\n%s", log)
+	}
+}
+
+func (i *isolation) extensions(t *testing.T) {
+	i.prints(t, "plain.deep", inside+"plain/python/bin/python3 /opt/attune/packs/plain\n")
+	i.prints(t, "by_extension.sh", "bash 5 /opt/attune/packs/by_extension\n")
+	broken := i.get(t, "/api/v1/packs/no_extension").body
+	if !strings.Contains(broken, "runner_type is missing") {
+		t.Errorf("GET /api/v1/packs/no_extension = %s, want the fault that no runtime has .unknown", broken)
+	}
+}
+
+// declaration: ranges, exclusions, extras and markers mean what they mean to pip.
+func (i *isolation) declaration(t *testing.T) {
+	got := strings.Fields(i.mustInvoke(t, "deps.parts", "{}").body)
+	if !slices.Contains(got, "idna==3.7") || !slices.Contains(got, "pygments==2.19.1") {
+		t.Errorf("installed = %q, want idna==3.7 (>=3.6, !=3.8, <3.9) and pygments==2.19.1", got)
+	}
+	if joined := strings.Join(got, " "); !strings.Contains(joined, "colorama==") || strings.Contains(joined, "six==") {
+		t.Errorf("installed = %q, want the extra's colorama and not the marker's six", got)
+	}
+}
+
+// usable: the packages' own commands work, by PATH and by their path; a shell
+// needs no set-up to be ready.
+func (i *isolation) usable(t *testing.T) {
+	if got := i.mustInvoke(t, "deps.tool", "{}").body; strings.Count(got, "Pygments version 2.19.1") != 2 {
+		t.Errorf("POST /invoke/deps.tool = %q, want pygmentize's version twice", got)
+	}
+	i.prints(t, "scripts.pwd", "bash 5 /opt/attune/packs/scripts\n")
+}
+
+func (i *isolation) named(t *testing.T) {
+	i.prints(t, "plain.bash", "bash 5 /opt/attune/packs/plain\n")
+	i.prints(t, "plain.snake", inside+"plain/python/bin/python3 /opt/attune/packs/plain\n")
+	i.prints(t, "plain.hash", "bash 5 /opt/attune/packs/plain\n")
+	for action, want := range map[string]string{"bash": "shell", "snake": "python", "hash": "native"} {
+		if got := i.get(t, "/api/v1/actions/plain."+action).value(t)["runtime"]; got != want {
+			t.Errorf("GET /api/v1/actions/plain.%s: runtime = %v, want %s", action, got, want)
+		}
+	}
+}
+
+func (i *isolation) unnamed(t *testing.T) {
+	for action, want := range map[string]string{"js": "v /opt/attune/packs/by_extension/actions\n", "mjs": "v /opt/attune/packs/by_extension/actions\n"} {
+		i.prints(t, "by_extension."+action, want)
+	}
+	for action, want := range map[string]string{"by_extension.sh": "shell", "by_extension.mjs": "node", "deps.where": "python"} {
+		if got := i.get(t, "/api/v1/actions/"+action).value(t)["runtime"]; got != want {
+			t.Errorf("GET /api/v1/actions/%s: runtime = %v, want %s", action, got, want)
+		}
+	}
 }

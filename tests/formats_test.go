@@ -1,124 +1,131 @@
 package tests
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-func TestFormats(t *testing.T) {
+// TestOutputFormats: each has its media type; a structured one is checked, and
+// its numbers stay what they are.
+func TestOutputFormats(t *testing.T) {
 	h := newHome(t)
 	files := map[string]string{}
-	for name, script := range map[string]string{
-		"text": "echo hello", "json": `echo "a log line"; echo '{"a": 9007199254740993}'`,
-		"yaml": "printf 'a: 1\\nb: [x, y]\\n'", "jsonl": `printf '{"n":1}\n{"n":2}\n'`,
-	} {
-		files["actions/out_"+name+".yaml"] = "ref: formats.out_" + name + "\nentry_point: out_" + name + ".sh\noutput_format: " + name + "\n"
-		files["actions/out_"+name+".sh"] = script + "\n"
+	cases := map[string]struct{ format, script, media, body string }{
+		"text":     {"text", "echo hello", "text/plain; charset=utf-8", "hello\n"},
+		"nothing":  {"text", "true", "text/plain; charset=utf-8", ""},
+		"json":     {"json", `printf '{\n "b": 9007199254740993, "a": 1.10, "u": "ü" }'`, "application/json", `{"b":9007199254740993,"a":1.10,"u":"ü"}` + "\n"},
+		"lastline": {"json", `echo "a log line"; echo '[1, 2]'`, "application/json", "[1,2]\n"},
+		"scalar":   {"json", "echo null", "application/json", "null\n"},
+		"yaml":     {"yaml", `printf 'a: 1\nb: [x, y]\n'`, "application/yaml", "a: 1\nb: [x, y]\n"},
+		"jsonl":    {"jsonl", `printf '{"n":1}\n\n{"n":2}\n'`, "application/x-ndjson", "{\"n\":1}\n\n{\"n\":2}\n"},
 	}
-	for _, name := range []string{"json", "yaml", "dotenv"} {
-		files["actions/in_"+name+".yaml"] = "ref: formats.in_" + name + "\nentry_point: in.sh\nparameter_format: " + name + "\n"
+	for name, c := range cases {
+		files["actions/"+name+".yaml"] = "ref: outputs." + name + "\nentry_point: " + name + ".sh\noutput_format: " + c.format + "\n"
+		files["actions/"+name+".sh"] = c.script + "\n"
 	}
-	files["actions/in.sh"] = "cat\n"
-	h.pack(t, "formats", files)
+	h.pack(t, "outputs", files)
 	g := h.start(t)
-
-	for name, want := range map[string]struct{ media, body string }{
-		"text": {"text/plain; charset=utf-8", "hello\n"},
-		"json": {"application/json", `{"a":9007199254740993}` + "\n"},
-		"yaml": {"application/yaml", "a: 1\nb: [x, y]\n"}, "jsonl": {"application/x-ndjson", "{\"n\":1}\n{\"n\":2}\n"},
-	} {
-		a := g.mustInvoke(t, "formats.out_"+name, "{}")
+	for name, want := range cases {
+		a := g.mustInvoke(t, "outputs."+name, "{}")
 		if a.header.Get("Content-Type") != want.media || a.body != want.body {
-			t.Errorf("output_format %s = %s %q, want %s %q", name, a.header.Get("Content-Type"), a.body, want.media, want.body)
+			t.Errorf("POST /invoke/outputs.%s = %s %q, want %s %q", name, a.header.Get("Content-Type"), a.body, want.media, want.body)
 		}
 	}
-	// Values arrive as they are, whatever a shell or a template would see in them.
-	nasty := `{"q":"it's \"q\"","s":"$(id) {env_dir} -rf","u":"ü\u2028","n":{"deep":true}}`
-	for name, want := range map[string]string{
-		"json":   `{"n":{"deep":true},"q":"it's \"q\"","s":"$(id) {env_dir} -rf","u":"ü`,
-		"dotenv": "n.deep='true'\nq='it'\\''s \"q\"'\ns='$(id) {env_dir} -rf'\nu='ü",
-		"yaml":   "$(id) {env_dir} -rf",
+	for accept, status := range map[string]int{
+		"application/json": 200, "*/*": 200, "text/html, application/*;q=0.1": 200, "text/html": 406, "application/json;q=0": 406,
 	} {
-		if got := g.mustInvoke(t, "formats.in_"+name, nasty).body; !strings.Contains(got, want) {
-			t.Errorf("parameter_format %s = %q, want %q in it", name, got, want)
-		}
-	}
-	if got := g.mustInvoke(t, "formats.in_json", `{"a":"x\ny"}`).body; strings.Count(got, "\n") != 1 {
-		t.Errorf("JSON parameters are not one line: %q", got)
-	}
-}
-
-func TestBadRefs(t *testing.T) {
-	h := newHome(t, "shell_example")
-	h.pack(t, "faulty", map[string]string{
-		"pack.yaml":      "ref: faulty\nversion: 1.0.0\ncolour: red\n",
-		"actions/a.yaml": "ref: faulty.a\nentry_point: ../../etc/passwd\n",
-	})
-	h.pack(t, "off", map[string]string{
-		"actions/a.yaml": "ref: off.a\nentry_point: a.sh\nenabled: false\n", "actions/a.sh": "echo ran\n",
-	})
-	g := h.start(t)
-	for ref, want := range map[string]string{
-		"..": "", ".": "", ".store": "invalid-ref", "%2e%2e": "", "..%2f..%2fetc": "", "%252e.x": "invalid-ref", "a%00.b": "invalid-ref",
-		"a%0d%0a.b": "invalid-ref", "%zz.a": "invalid-ref", "Shell_example.hello": "invalid-ref", "shell_example": "invalid-ref",
-		"shell_example.hello.x": "invalid-ref", "shell_example.hello%20": "invalid-ref", strings.Repeat("a", 64) + ".b": "invalid-ref",
-		"sh\u0435ll.hello": "invalid-ref", "shell_example.nothing": "not-found", "nobody.hello": "not-found", "off.a": "not-found", "faulty.a": "not-found",
-	} {
-		request, err := http.NewRequest("POST", g.url, strings.NewReader("{}"))
+		request, err := http.NewRequest("POST", g.url+"/invoke/outputs.json", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.URL.Opaque = "/invoke/" + ref // sent as it stands
+		request.Header.Set("Accept", accept)
 		response, err := http.DefaultClient.Do(request)
-		a := read(t, response, err)
-		p := a.problem(t)
-		if a.status < 400 || a.status >= 500 || (want != "" && p.Type != "/problems/"+want) {
-			t.Errorf("POST /invoke/%s = %d %s, want %s", ref, a.status, a.body, want)
-		}
-		if bare, _, _ := strings.Cut(ref, "."); want == "invalid-ref" && len(bare) > 3 && strings.Contains(a.body, bare) {
-			t.Errorf("POST /invoke/%s is echoed: %s", ref, a.body)
+		if a := read(t, response, err); a.status != status {
+			t.Errorf("POST /invoke/outputs.json with Accept: %s = %d %s, want %d", accept, a.status, a.body, status)
 		}
 	}
-	var broken struct{ Faults []string }
-	decode(t, g.get(t, "/api/v1/packs/faulty").body, &broken)
-	if all := strings.Join(broken.Faults, "\n"); !strings.Contains(all, "colour") || !strings.Contains(all, "entry_point") || strings.Contains(all, h.packs) {
-		t.Errorf("faults = %q", broken.Faults)
-	}
-	g.mustInvoke(t, "shell_example.hello", "{}")
-}
-
-// TestAnotherLanguageTakesOneFolder adds Perl, which every Debian has.
-func TestAnotherLanguageTakesOneFolder(t *testing.T) {
-	h := newHome(t)
-	runtimes := h.packs + "-runtimes"
-	write(t, runtimes+"/perl/runtime.yaml", "name: perl\nimage: attune/shell\ninterpreter: {binary: perl, args: [-w], file_extension: .pl}\n", 0o644)
-	h.pack(t, "camel", map[string]string{
-		"actions/hi.yaml": "ref: camel.hi\nentry_point: hi.pl\n",
-		"actions/hi.pl":   "my $in = <STDIN>; print \"perl got $in\";\n",
-	})
-	g := h.start(t, "ATTUNE__RUNTIMES_DIR="+runtimes)
-	if got := g.mustInvoke(t, "camel.hi", `{"a":1}`).body; got != "perl got {\"a\":1}\n" {
-		t.Errorf("answer = %q", got)
+	if result := record(t, g, g.mustInvoke(t, "outputs.jsonl", ""))["result"]; !cmp.Equal(result, []any{map[string]any{"n": 1.0}, map[string]any{"n": 2.0}}) {
+		t.Errorf("result of outputs.jsonl in its record = %v", result)
 	}
 }
 
-// TestProcessEngine needs no container engine at all.
-func TestProcessEngine(t *testing.T) {
+// nasty are values that a shell, a template or a format could misread.
+var nasty = map[string]string{
+	"quotes": `it's "q" and '\''`, "newlines": "a\nb\r\n\tc\n", "command": "$(id) `id` ${HOME} $HOME; id", "template": "{env_dir} {{.}} {pack_dir} %s", "option": "-rf",
+	"unicode": "ü\u2028\u202e😀\ufeff", "empty": "",
+	"backslash": `\n\\`, "word": "no", "null": "null",
+	"number": "1e3", "comment": "# x", "control": "\x01\x1b[31m", "equals": "a=b", "space": " x ",
+}
+
+// TestParametersArriveLiterally in every format, through what a script of that
+// language reads them with.
+func TestParametersArriveLiterally(t *testing.T) {
 	h := newHome(t)
-	h.pack(t, "bare", map[string]string{
-		"actions/hi.yaml": "ref: bare.hi\nentry_point: hi.sh\ntimeout: 1\n", "actions/hi.sh": "cat; pwd\n",
-		"actions/hang.yaml": "ref: bare.hang\nentry_point: hang.sh\ntimeout: 1\n", "actions/hang.sh": "trap '' TERM\nsetsid sleep 1000 &\nwait\nsleep 1000\n",
+	h.pack(t, "inputs", map[string]string{
+		"actions/json.yaml": "ref: inputs.json\nentry_point: reader.py\noutput_format: json\n",
+		"actions/reader.py": "import json, sys\nline = sys.stdin.readline()\n" +
+			"print(json.dumps({'got': json.loads(line), 'rest': sys.stdin.read(), 'argv': sys.argv[1:]}))\n",
+		// A shell takes dotenv as it stands; the values go back NUL-separated.
+		"actions/dotenv.yaml": "ref: inputs.dotenv\nentry_point: dotenv.sh\nparameter_format: dotenv\n",
+		"actions/dotenv.sh": "source /dev/stdin\n" +
+			"for name in quotes newlines command template option unicode empty backslash word null number comment control equals space; do printf '%s=%s\\0' $name \"${!name}\"; done\n",
+		"actions/raw.yaml":  "ref: inputs.raw\nentry_point: raw.sh\nparameter_format: dotenv\n",
+		"actions/yaml.yaml": "ref: inputs.yaml\nentry_point: raw.sh\nparameter_format: yaml\n",
+		"actions/one.yaml":  "ref: inputs.one\nentry_point: raw.sh\n",
+		"actions/raw.sh":    "cat\n",
 	})
-	g := h.launch(t, "ATTUNE__ENGINE=process")
-	defer g.stop(t)
-	if got := g.mustInvoke(t, "bare.hi", `{"a":1}`).body; got != "{\"a\":1}\n"+h.packs+"/bare\n" {
-		t.Errorf("answer = %q", got)
+	g := h.start(t)
+	body, err := json.Marshal(nasty)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if a := g.invoke(t, "bare.hang", "{}"); a.status != 504 {
-		t.Errorf("POST /invoke/bare.hang = %d %s", a.status, a.body)
-	}
-	if !strings.Contains(g.text(), "nothing isolates") {
-		t.Error("the log does not say that nothing is isolated")
-	}
+	t.Run("json", func(t *testing.T) {
+		var back struct {
+			Got  map[string]string
+			Rest string
+			Argv []string
+		}
+		decode(t, g.mustInvoke(t, "inputs.json", string(body)).body, &back)
+		if diff := cmp.Diff(nasty, back.Got); diff != "" || back.Rest != "" || len(back.Argv) > 0 {
+			t.Errorf("POST /invoke/inputs.json: rest %q, argv %q, parameters (-sent +arrived):\n%s", back.Rest, back.Argv, diff)
+		}
+	})
+	t.Run("dotenv", func(t *testing.T) {
+		got := map[string]string{}
+		for pair := range strings.SplitSeq(strings.TrimSuffix(g.mustInvoke(t, "inputs.dotenv", string(body)).body, "\x00"), "\x00") {
+			name, value, _ := strings.Cut(pair, "=")
+			got[name] = value
+		}
+		if diff := cmp.Diff(nasty, got); diff != "" {
+			t.Errorf("POST /invoke/inputs.dotenv (-sent +arrived):\n%s", diff)
+		}
+	})
+	t.Run("as written", func(t *testing.T) {
+		nested := `{"s":"it's","n":{"deep":true,"list":[1,"x"]},"i":9007199254740993,"f":1.10,"z":null}`
+		for action, want := range map[string]string{
+			"one":  `{"f":1.10,"i":9007199254740993,"n":{"deep":true,"list":[1,"x"]},"s":"it's","z":null}` + "\n",
+			"raw":  "f='1.10'\ni='9007199254740993'\nn.deep='true'\nn.list='[1,\"x\"]'\ns='it'\\''s'\nz=''\n",
+			"yaml": "\"f\": 1.10\n\"i\": 9007199254740993\n\"n\":\n  deep: true\n  list:\n    - 1\n    - \"x\"\n\"s\": \"it's\"\n\"z\": null\n",
+		} {
+			if got := g.mustInvoke(t, "inputs."+action, nested).body; got != want {
+				t.Errorf("POST /invoke/inputs.%s %s arrives as\n%q, want\n%q", action, nested, got, want)
+			}
+		}
+		for action, want := range map[string]string{"one": "{}\n", "raw": "\n", "yaml": "{}\n"} {
+			if got := g.mustInvoke(t, "inputs."+action, "").body; got != want {
+				t.Errorf("POST /invoke/inputs.%s without a body arrives as %q, want %q", action, got, want)
+			}
+		}
+	})
+	t.Run("what dotenv can't say is refused", func(t *testing.T) {
+		for _, body := range []string{`{"a b":"x"}`, `{"x;id":"y"}`, `{"":"y"}`, `{"a":"\u0000"}`, `{"a.b":1,"a":{"b":2}}`, `{"$(id)":1}`} {
+			if a := g.invoke(t, "inputs.raw", body); a.status != 422 || a.problem(t).Started || strings.Contains(a.body, "id)") {
+				t.Errorf("POST /invoke/inputs.raw %s = %d %s, want 422", body, a.status, a.body)
+			}
+		}
+	})
 }

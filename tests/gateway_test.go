@@ -22,6 +22,7 @@ import (
 // home is what outlives a gateway: its state, the environments, the packs.
 type home struct {
 	packs, envs, state string
+	user               *syscall.Credential // of the gateway; nil = who runs the tests
 }
 
 // newHome makes an empty home with copies of the named example packs.
@@ -85,9 +86,10 @@ type gateway struct {
 	id  string
 	cmd *exec.Cmd
 
-	ended chan struct{} // closed when the process has ended
-	mu    sync.Mutex
-	log   bytes.Buffer
+	ended  chan struct{} // closed when the process has ended
+	killed bool          // by kill
+	mu     sync.Mutex
+	log    bytes.Buffer
 }
 
 // start runs a gateway on a home until the test ends. More variables may be
@@ -96,13 +98,19 @@ func (h home) start(t testing.TB, vars ...string) *gateway {
 	t.Helper()
 	containertest.RequireDocker(t)
 	g := h.launch(t, vars...)
-	t.Cleanup(func() { g.stop(t) })
+	t.Cleanup(func() {
+		g.stop(t)
+		if t.Failed() {
+			t.Logf("log of gateway %s:\n%s", g.id, g.text())
+		}
+	})
 	return g
 }
 
 // launch starts a gateway and waits until it is ready.
 func (h home) launch(t testing.TB, vars ...string) *gateway {
 	t.Helper()
+	followEngine()
 	g := &gateway{home: h, ended: make(chan struct{})}
 	g.cmd = exec.Command(program("attune"), "serve", "--port", "0")
 	g.cmd.Env = append([]string{
@@ -111,6 +119,7 @@ func (h home) launch(t testing.TB, vars ...string) *gateway {
 		"ATTUNE__PACKS_BASE_DIR=" + h.packs, "ATTUNE__RUNTIME_ENVS_DIR=" + h.envs, "ATTUNE__STATE_DIR=" + h.state,
 		"ATTUNE__LOG__FORMAT=json", "ATTUNE__NETWORK__OUTBOUND=*", "GATEWAY_CANARY=" + canary,
 	}, vars...)
+	g.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: h.user}
 	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +131,10 @@ func (h home) launch(t testing.TB, vars ...string) *gateway {
 	in.Close()
 	ready := make(chan string, 1)
 	go g.read(out, ready)
+	t.Cleanup(func() { // a test that failed before it could stop its gateway
+		g.cmd.Process.Kill() // nothing to do, mostly: it has ended
+		<-g.ended
+	})
 	select {
 	case g.url = <-ready:
 	case <-g.ended:
@@ -135,9 +148,7 @@ func (h home) launch(t testing.TB, vars ...string) *gateway {
 		t.Fatal(err)
 	}
 	g.id = strings.TrimSpace(string(id))
-	gateways.Lock()
-	gateways.ids = append(gateways.ids, g.id)
-	gateways.Unlock()
+	known(g.id)
 	return g
 }
 
@@ -173,6 +184,9 @@ func (g *gateway) stop(t testing.TB) {
 	t.Helper()
 	select {
 	case <-g.ended:
+		if state := g.cmd.ProcessState; !g.killed && (state.ExitCode() == -1 || state.ExitCode() == 2) { // a signal, a panic
+			t.Errorf("attune serve had ended by itself: %s\n%s", state, g.text())
+		}
 		return
 	default:
 	}
@@ -201,6 +215,7 @@ func (g *gateway) stop(t testing.TB) {
 // kill ends a gateway as the kernel would.
 func (g *gateway) kill(t testing.TB) {
 	t.Helper()
+	g.killed = true
 	if err := g.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -346,8 +361,8 @@ func examples(t testing.TB) *gateway {
 		shared.failed = true
 		tb := &sharedTB{TB: t}
 		h := newHome(tb, "core", "python_example", "nodejs_example", "shell_example")
+		shared.gateway = h.launch(tb)
 		sharedCleanups = tb.cleanups
-		shared.gateway = h.launch(t)
 		shared.failed = false
 	})
 	if shared.failed {

@@ -21,6 +21,14 @@ var gateways struct {
 	ids []string
 }
 
+// known makes a gateway one of ours: its builders count, and nothing of it may
+// be left.
+func known(id string) {
+	gateways.Lock()
+	defer gateways.Unlock()
+	gateways.ids = append(gateways.ids, id)
+}
+
 func TestMain(m *testing.M) {
 	code, err := run(m)
 	if err != nil {
@@ -53,6 +61,9 @@ func run(m *testing.M) (int, error) {
 	}
 	code := redistest.Main(m)
 	closeShared()
+	if created.stop != nil {
+		created.stop()
+	}
 	return code, leftovers()
 }
 
