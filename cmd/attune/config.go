@@ -169,7 +169,7 @@ type PoolConfig struct {
 // NetworkConfig says what actions may reach.
 type NetworkConfig struct {
 	// Outbound lists the packs whose "network: outbound" is granted; "*" = all.
-	// Default none: such a pack is not served.
+	// Default none: actions that ask for the network are refused.
 	Outbound []string `yaml:"outbound"`
 }
 
