@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -86,10 +87,11 @@ type gateway struct {
 	id  string
 	cmd *exec.Cmd
 
-	ended  chan struct{} // closed when the process has ended
-	killed bool          // by kill
-	mu     sync.Mutex
-	log    bytes.Buffer
+	unisolated bool          // its engine is process
+	ended      chan struct{} // closed when the process has ended
+	killed     bool          // by kill
+	mu         sync.Mutex
+	log        bytes.Buffer
 }
 
 // start runs a gateway on a home until the test ends. More variables may be
@@ -111,7 +113,7 @@ func (h home) start(t testing.TB, vars ...string) *gateway {
 func (h home) launch(t testing.TB, vars ...string) *gateway {
 	t.Helper()
 	followEngine()
-	g := &gateway{home: h, ended: make(chan struct{})}
+	g := &gateway{home: h, ended: make(chan struct{}), unisolated: slices.Contains(vars, "ATTUNE__ENGINE=process")}
 	g.cmd = exec.Command(program("attune"), "serve", "--port", "0")
 	g.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "SSL_CERT_FILE=" + os.Getenv("SSL_CERT_FILE"),
@@ -241,11 +243,10 @@ func (g *gateway) containers(t testing.TB, filters ...string) []string {
 	for _, f := range filters {
 		args = append(args, "--filter", f)
 	}
-	out, err := exec.Command("docker", args...).Output()
-	if err != nil {
-		return nil // engine process: no docker
+	if g.unisolated {
+		return nil // its instances are no containers
 	}
-	return strings.Fields(string(out))
+	return dockerLines(t, args...)
 }
 
 // answer is what a call came back with.

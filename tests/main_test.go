@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -72,6 +73,9 @@ func leftovers() error {
 	var left []string
 	for _, id := range gateways.ids {
 		out, err := exec.Command("docker", "ps", "-aq", "--filter", "label=attune.gateway="+id).Output()
+		if err != nil && os.Getenv("CI")+os.Getenv("ATTUNE_REQUIRE_DOCKER") != "" {
+			return fmt.Errorf("look for leftovers: %w", err)
+		}
 		if err != nil {
 			return nil // no engine: nothing can be left
 		}
@@ -80,8 +84,8 @@ func leftovers() error {
 	if len(left) == 0 {
 		return nil
 	}
-	exec.Command("docker", append([]string{"rm", "-fv"}, left...)...).Run()
-	return fmt.Errorf("%d containers were left by the tests' gateways", len(left))
+	removed := exec.Command("docker", append([]string{"rm", "-fv"}, left...)...).Run()
+	return errors.Join(fmt.Errorf("%d containers were left by the tests' gateways", len(left)), removed)
 }
 
 // program is the path of one of the two programs.

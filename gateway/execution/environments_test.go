@@ -66,9 +66,7 @@ func TestInventoryWithoutAnImage(t *testing.T) {
 func TestDockerCall(t *testing.T) {
 	t.Parallel()
 	engine := containertest.RequireDocker(t)
-	if _, err := engine.Image(t.Context(), "attune/shell"); err != nil {
-		t.Skipf("NO IMAGE attune/shell, so this is not tested: %v", err)
-	}
+	containertest.RequireImages(t, engine, "attune/shell")
 	r := newRigOn(t, engine, runtimes.Layout{Isolated: true}, map[string]action{
 		"hello": {"output_format: json\n", "read -r p; touch /tmp/left; echo \"{\\\"got\\\":$p,\\\"uid\\\":$(id -u),\\\"tmp\\\":\\\"$(ls /tmp)\\\",\\\"dir\\\":\\\"$PWD\\\"}\""},
 		"hog":   {"output_format: text\n", "head -c 400000000 /dev/zero | tail"},

@@ -42,6 +42,17 @@ func RequireImage(t testing.TB, engine container.Engine) container.Image {
 	return container.Image{}
 }
 
+// RequireImages skips a test, loudly, where the engine lacks one of the images;
+// it fails where ATTUNE_REQUIRE_DOCKER or CI is set.
+func RequireImages(t testing.TB, engine container.Engine, refs ...string) {
+	t.Helper()
+	for _, ref := range refs {
+		if _, err := engine.Image(t.Context(), ref); err != nil {
+			missing(t, "NO IMAGE %s, so this is not tested: %v", ref, err)
+		}
+	}
+}
+
 func missing(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("ATTUNE_REQUIRE_DOCKER") != "" || os.Getenv("CI") != "" {
