@@ -48,7 +48,10 @@ func (c *Cache) Reap(ctx context.Context) error {
 		published, err := c.volume.published(digest)
 		// Damage is told when somebody asks for the environment.
 		needless := err == nil && published != nil
-		if !needless && time.Now().Before(deadlineOf(builder)) {
+		// A builder without an attempt here works on another volume of this
+		// engine: it is the matter of the gateways there.
+		late := c.volume.hasAttempt(builder.Labels()[labelAttempt]) && time.Now().After(deadlineOf(builder))
+		if !needless && !late {
 			continue
 		}
 		errs = append(errs, c.underLease(ctx, digest, func() error {

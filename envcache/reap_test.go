@@ -181,3 +181,30 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		t.Errorf("Run() = %v", err)
 	}
 }
+
+// Another volume's builder on the same engine is not ours to judge, not even one
+// without a deadline.
+func TestReaperLeavesBuildersOfOtherVolumes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.gateway(t, nil)
+	image, err := r.engine.Image(t.Context(), r.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := r.engine.Create(t.Context(), container.Spec{
+		Name: "attune-build-of-another-volume", Image: image.ID, Entrypoint: []string{"/bin/sleep", "1000"}, User: "0:0", Dir: "/",
+		Labels:  map[string]string{container.LabelRole: container.RoleBuilder, container.LabelDigest: someDigest, labelAttempt: someDigest + ".elsewhere"},
+		Network: container.NetworkNone, Limits: container.Limits{Memory: 1 << 20, CPU: 1, Pids: 1, NoFile: 16, FileSize: 1},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustReap(t, c)
+	if _, err := other.State(t.Context()); err != nil {
+		t.Errorf("State() after another volume's Reap() = %v", err)
+	}
+	if err := other.Remove(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
