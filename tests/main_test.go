@@ -61,11 +61,11 @@ func run(m *testing.M) (int, error) {
 		bin = dir
 	}
 	code := redistest.Main(m)
-	closeShared()
+	closed := closeShared()
 	if created.stop != nil {
 		created.stop()
 	}
-	return code, leftovers()
+	return code, errors.Join(closed, leftovers())
 }
 
 // leftovers names the containers of our gateways that outlived them.

@@ -85,7 +85,7 @@ print(json.dumps({
         "reading PID 1's environ": attempt(lambda: open("/proc/1/environ").read()),
         "reading PID 1's files": attempt(lambda: os.listdir("/proc/1/fd")),
         "reading PID 1's memory": attempt(lambda: open("/proc/1/mem").read(1)),
-        "walking PID 1's root": attempt(lambda: os.listdir("/proc/1/root/")),
+        "walking PID 1's root": attempt(lambda: os.listdir("/proc/1/root")),
         "killing PID 1": attempt(lambda: os.kill(1, 9)),
         "tracing PID 1": attempt(ptrace),
         "becoming root": attempt(lambda: os.setuid(0)),
