@@ -28,6 +28,7 @@ type Instance struct {
 	conn      *agent.Conn
 	run       string    // its directory on the shared volume
 	idleSince time.Time // guarded by its pool
+	epoch     uint64    // of the pools when its start began: what it mounts is from then
 }
 
 // Execute runs one program in the instance. The errors are the agent's:
@@ -91,10 +92,10 @@ func runDir(box *Box) (string, error) {
 	if err := os.MkdirAll(box.RunDir, 0o700); err != nil {
 		return "", err
 	}
-	if err := os.Mkdir(run, 0o711); err != nil {
+	if err := os.Mkdir(run, 0o751); err != nil {
 		return "", err
 	}
-	if err := os.Chmod(run, 0o711); err != nil { // the umask may have cut it
+	if err := os.Chmod(run, 0o751); err != nil { // the umask may have cut it
 		return "", err
 	}
 	if !box.Layout.Isolated {

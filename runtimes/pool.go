@@ -86,7 +86,7 @@ func (p *pool) start() {
 		p.owner.starve()
 		return
 	}
-	begun := time.Now()
+	begun, epoch := time.Now(), p.owner.epoch.Load()
 	instance, err := launch(p.owner.ctx, p.owner.engine, p.owner.box, p.shape)
 	if err != nil {
 		p.owner.unreserve()
@@ -94,6 +94,7 @@ func (p *pool) start() {
 		return
 	}
 	took := time.Since(begun)
+	instance.epoch = epoch
 	p.mu.Lock()
 	p.starting--
 	p.mu.Unlock()

@@ -52,6 +52,8 @@ type Pools struct {
 	// starved says that a start found no room since the last time there was some.
 	starved atomic.Bool
 
+	epoch atomic.Uint64 // raised by Renew
+
 	ctx    context.Context // of starts; ends with Close
 	cancel context.CancelCauseFunc
 
@@ -96,7 +98,7 @@ func (p *Pools) Acquire(ctx context.Context, shape *Shape) (*Instance, time.Dura
 				return nil, 0, err
 			}
 		}
-		if instance.alive() {
+		if p.usable(instance) {
 			return instance, started, nil
 		}
 		pool.drop(instance) // it died while it was idle: nothing was lost
@@ -107,7 +109,7 @@ func (p *Pools) Acquire(ctx context.Context, shape *Shape) (*Instance, time.Dura
 // instance that may not be used again is removed.
 func (p *Pools) Release(instance *Instance, reusable bool, service time.Duration) {
 	pool, err := p.pool(instance.shape)
-	if err != nil || !reusable || !instance.alive() {
+	if err != nil || !reusable || !p.usable(instance) {
 		if pool != nil {
 			pool.observe(service)
 			pool.drop(instance)
@@ -118,6 +120,23 @@ func (p *Pools) Release(instance *Instance, reusable bool, service time.Duration
 	}
 	pool.observe(service)
 	pool.give(instance, 0)
+}
+
+// Renew lets no instance that was started before serve another call: a mount
+// shows the directory that was there at its start, though another of the same
+// content may have taken its place.
+func (p *Pools) Renew() {
+	p.epoch.Add(1)
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, pool := range p.pools {
+		pool.retire(func(i *Instance) bool { return !p.usable(i) }, -1)
+	}
+}
+
+// usable tells whether an instance may serve another call.
+func (p *Pools) usable(i *Instance) bool {
+	return i.alive() && i.epoch == p.epoch.Load()
 }
 
 // Counts reports how many instances there are and how many of them are idle.

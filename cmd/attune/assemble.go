@@ -43,6 +43,7 @@ type gateway struct {
 	cache     *envcache.Cache
 	inventory *execution.Inventory
 	recorder  *execution.Recorder
+	pools     *runtimes.Pools
 	runner    *execution.Runner
 	server    *api.Server
 
@@ -133,11 +134,11 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 		return err
 	}
 	g.onClose("environments", g.cache.Close)
-	pools := runtimes.NewPools(g.engine, box, runtimes.PoolLimits{
+	g.pools = runtimes.NewPools(g.engine, box, runtimes.PoolLimits{
 		Total: g.config.Pool.MaxInstances, PerPool: g.config.Pool.PerPool,
 		Queue: g.config.Pool.Queue, IdleTimeout: time.Duration(g.config.Pool.IdleTimeout),
 	}, g.log)
-	g.onClose("instances", pools.Close)
+	g.onClose("instances", g.pools.Close)
 	g.images = execution.NewImages(g.engine)
 	g.inventory = &execution.Inventory{Catalog: g.catalog.Load, Cache: g.cache, Images: g.images, Logger: g.log}
 	g.recorder = execution.NewRecorder(g.store, execution.Retention{
@@ -145,7 +146,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	}, g.log)
 	limits := g.config.Limits
 	g.runner = execution.NewRunner(execution.Options{
-		Catalog: g.catalog.Load, Environments: g.cache, Instances: pools, Images: g.images,
+		Catalog: g.catalog.Load, Environments: g.cache, Instances: g.pools, Images: g.images,
 		Box: box, Recorder: g.recorder, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
 		Limits: execution.Limits{
 			MaxTimeout: time.Duration(limits.MaxTimeout), Result: int64(limits.Result),

@@ -40,6 +40,10 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err := g.server.Listen(address); err != nil {
 		return errors.Join(err, g.close())
 	}
+	// Before it says that it is ready: by default the signal would end it.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	g.greet()
 	// The parts that record and clean up outlive the listener: calls that drain
 	// are still recorded.
@@ -48,7 +52,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	var parts errgroup.Group
 	parts.Go(func() error { return g.recorder.Run(background) })
 	parts.Go(func() error { return g.cache.Run(background) })
-	parts.Go(func() error { return g.reloadOnHangup(background) })
+	parts.Go(func() error { return g.reloadOn(background, hangup) })
 	err := g.server.Serve(ctx)
 	g.log.Info("stopping")
 	g.drain()
@@ -86,11 +90,8 @@ func (g *gateway) close() error {
 	return all.ErrorOrNil()
 }
 
-// reloadOnHangup reads the packs again on SIGHUP.
-func (g *gateway) reloadOnHangup(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+// reloadOn reads the packs again with each signal.
+func (g *gateway) reloadOn(ctx context.Context, hangup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -101,6 +102,7 @@ func (g *gateway) reloadOnHangup(ctx context.Context) error {
 				continue
 			}
 			g.images.Refresh()
+			g.pools.Renew()
 			g.cache.Retain(g.inventory.Recipes())
 			g.log.Info("packs were read again", slog.Int("packs", len(g.catalog.Load().Packs())))
 		}
