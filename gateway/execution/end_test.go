@@ -234,7 +234,7 @@ func TestInstanceLostBeforeTheStartIsReplacedOnce(t *testing.T) {
 func TestInstanceLostAfterTheStartIsNeverRetried(t *testing.T) {
 	t.Parallel()
 	g := newGate(t)
-	r := newRig(t, map[string]action{"kill": {"output_format: text\n", "echo x >>" + g.path + ".runs; kill -9 $PPID; sleep 1000"}}, nil)
+	r := newRig(t, map[string]action{"kill": {"output_format: text\n", "echo x >>" + g.path + ".runs; kill -9 $PPID"}}, nil)
 	x, failure := r.mustFail(t, t.Context(), "kill", 0)
 	if failure.Code != CodeInstanceLost || !failure.Started || failure.Retryable || x.StartedAt == nil || x.Status != StatusFailed {
 		t.Errorf("execution = %+v, %+v", x, failure)

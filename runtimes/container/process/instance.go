@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
+	"time"
 
 	"attune/runtimes/container"
 )
@@ -123,9 +125,13 @@ func (i *instance) Logs(ctx context.Context, w io.Writer) error {
 	}
 }
 
-// Remove kills the program's process group, and returns when it is gone.
+// Remove ends the program, and returns when its process group is gone. An agent
+// is told first: what it runs is in sessions of its own, and only it can find
+// all of that.
 func (i *instance) Remove(ctx context.Context) error {
 	if i.condemn() {
+		unheard := time.AfterFunc(termGrace, i.endGroup)
+		defer unheard.Stop()
 		select {
 		case <-i.exited:
 		case <-ctx.Done():
@@ -145,7 +151,7 @@ func (i *instance) condemn() (started bool) {
 	defer i.mu.Unlock()
 	i.phase = container.PhaseGone
 	if i.group != 0 {
-		i.kill()
+		i.signal(i.group, syscall.SIGTERM)
 	}
 	return i.started
 }

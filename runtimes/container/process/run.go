@@ -14,6 +14,9 @@ const (
 	// outputGrace is how long output is read on when a process that left the
 	// group keeps it open.
 	outputGrace = time.Second
+	// termGrace is how long a program may take to end by SIGTERM: an agent gives
+	// an installer five seconds.
+	termGrace = 6 * time.Second
 	// deathGrace is how long killed processes may take to die.
 	deathGrace = time.Second
 )
@@ -61,13 +64,16 @@ func (i *instance) command() *exec.Cmd {
 func (i *instance) endGroup() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.kill()
-	i.group = 0
+	if i.group != 0 {
+		i.signal(-i.group, syscall.SIGKILL)
+		i.group = 0
+	}
 }
 
-func (i *instance) kill() {
-	if err := syscall.Kill(-i.group, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-		i.engine.log.Warn("process group can't be killed", "container", i.spec.Name, "error", err)
+// signal sends to a process, or to a group by its negative ID.
+func (i *instance) signal(to int, signal syscall.Signal) {
+	if err := syscall.Kill(to, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+		i.engine.log.Warn("process can't be signalled", "container", i.spec.Name, "error", err)
 	}
 }
 
