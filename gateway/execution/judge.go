@@ -14,7 +14,7 @@ import (
 	"attune/runtimes/container"
 )
 
-// fail makes an Error that is safe to retry later but not at once helped by it.
+// fail makes an Error that a retry does not help; Retryable is for who knows better.
 func fail(code, component, phase, reason string) *Error {
 	return &Error{Failure: Failure{Code: code, Component: component, Phase: phase, Reason: reason}}
 }
