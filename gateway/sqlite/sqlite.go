@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"attune/gateway/execution"
 
@@ -48,11 +50,21 @@ const readers = 4
 // gateway on the same file) to unlock, in milliseconds.
 const busyMS = "5000"
 
+// openTries bounds Open's patience with others that open or close the same
+// file. They take milliseconds: SQLite itself refuses at once where it would
+// wait, when a file becomes WAL and when its last user leaves, for waiting there
+// could be a deadlock.
+const openTries = 50
+
 // Open opens the database at path, and makes it where there is none, readable
 // by its owner only. The directory must exist. ErrCorrupt, ErrNewerSchema,
 // ErrForeign.
 func Open(path string) (*Store, error) {
 	s, err := open(path)
+	for try := 1; busy(err) && try < openTries; try++ {
+		time.Sleep(time.Duration(rand.IntN(2*try)+1) * time.Millisecond)
+		s, err = open(path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open executions %s: %w", path, classify(err))
 	}
@@ -89,16 +101,25 @@ func open(path string) (_ *Store, err error) {
 }
 
 // create makes an empty file, which SQLite takes for a new database: what SQLite
-// makes by itself has the permissions of the umask.
+// makes by itself has the permissions of the umask. The file gets its name only
+// when it is closed, because closing any descriptor of a file frees the locks
+// that this process holds on it (fcntl), SQLite's among them.
 func create(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // of mode 0600
 	if err != nil {
 		return err
 	}
-	return file.Close()
+	defer os.Remove(file.Name())
+	if err := file.Close(); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), path); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // connect opens a pool; more is a further parameter of each connection.
@@ -144,6 +165,12 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close executions: %w", err)
 	}
 	return nil
+}
+
+// busy: another process holds the file.
+func busy(err error) bool {
+	var from *driver.Error
+	return errors.As(err, &from) && from.Code()&0xff == codes.SQLITE_BUSY
 }
 
 // classify adds ErrCorrupt to SQLite's words for it.
