@@ -43,6 +43,7 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 	if errors.Is(err, container.ErrNoContainer) {
 		return nil, errAgain // another gateway finished it, or the reaper found it late
 	}
+	c.Fault(PointExited)
 	c.keepLog(d.digest, output)
 	if err != nil {
 		return nil, err // it may run on, and is adopted
@@ -51,12 +52,14 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 		return builder, c.exitFailure(exit, output)
 	}
 	claimed, err := c.volume.claim(builder.Labels()[labelAttempt], c.Limits.Lease)
+	c.Fault(PointClaimed)
 	if err == nil {
 		err = c.finish(ctx, f, d, claimed, started)
 	}
 	switch {
 	case err == nil:
 		c.cleanUp(ctx, builder) // a published attempt has moved, a redundant one has not
+		c.Fault(PointCleaned)
 		return nil, nil
 	case errors.Is(err, errAgain):
 		return nil, err
@@ -72,10 +75,12 @@ func (c *Cache) finish(ctx context.Context, f *flight, d digested, claimed strin
 	c.at(f, PhaseVerify, nil)
 	path := c.volume.attempt(claimed)
 	err := c.verify(ctx, f.recipe, d, path, started)
+	c.Fault(PointVerified)
 	if err == nil {
 		c.at(f, PhasePublish, nil)
 		_, err = c.volume.publish(path, d.digest)
 	}
+	c.Fault(PointPublished)
 	if _, statErr := os.Lstat(path); err != nil && errors.Is(statErr, fs.ErrNotExist) {
 		return errAgain
 	}
@@ -165,6 +170,7 @@ func (c *Cache) start(ctx context.Context, r *Recipe, d digested) (container.Con
 	if err := os.Mkdir(c.volume.attempt(attempt), 0o755); err != nil {
 		return nil, err
 	}
+	c.Fault(PointAttempt)
 	created, err := c.create(ctx, r, d, attempt)
 	if err != nil {
 		if !c.volume.hasAttempt(attempt) {
@@ -172,10 +178,12 @@ func (c *Cache) start(ctx context.Context, r *Recipe, d digested) (container.Con
 		}
 		return nil, errors.Join(err, c.volume.discardAttempt(attempt))
 	}
+	c.Fault(PointCreated)
 	if err := created.Start(ctx); err != nil {
 		c.cleanUp(ctx, created)
 		return nil, fmt.Errorf("start the builder: %w", err)
 	}
+	c.Fault(PointStarted)
 	return created, nil
 }
 

@@ -23,7 +23,7 @@ import (
 	"attune/runtimes/container"
 )
 
-// Options of a Cache. All are required but Shared, Events and CADir.
+// Options of a Cache. All are required but Shared, Events, Fault and CADir.
 type Options struct {
 	Root      string // {runtime_envs_dir} as the gateway sees it
 	Layout    runtimes.Layout
@@ -39,6 +39,9 @@ type Options struct {
 	Log       *slog.Logger
 	// Events is told of every step of every build; it must not block.
 	Events func(Event)
+	// Fault is told of every Point that a build passes. Tests stop a gateway
+	// there, or end it.
+	Fault func(Point)
 }
 
 // Limits bound builds. The values in brackets are the defaults of the
@@ -80,6 +83,7 @@ type Cache struct {
 
 	ready readyMap
 	known sync.Map // key → digested
+	hub   *hub
 
 	mu      sync.Mutex
 	flights map[key]*flight
@@ -92,11 +96,15 @@ func New(o Options) (*Cache, error) {
 	if o.Events == nil {
 		o.Events = func(Event) {}
 	}
+	if o.Fault == nil {
+		o.Fault = func(Point) {}
+	}
 	c := &Cache{
 		Options: o,
 		volume:  volume{root: o.Root},
 		slots:   make(chan struct{}, o.Limits.Concurrency),
 		flights: make(map[key]*flight),
+		hub:     newHub(),
 	}
 	if err := c.volume.init(); err != nil {
 		return nil, err
@@ -168,6 +176,7 @@ func (c *Cache) Close() error {
 	c.cancel() // under the lock: no flight starts that Wait doesn't see
 	c.mu.Unlock()
 	c.wait.Wait()
+	c.hub.close()
 	var errs []error
 	for _, env := range c.ready.drop(func(key) bool { return true }) {
 		errs = append(errs, env.reference.Close())

@@ -8,31 +8,6 @@ import (
 	"time"
 )
 
-// Event is a step of a build, or a line that the builder printed.
-type Event struct {
-	Pack    string
-	Runtime string
-	Digest  string
-	Phase   Phase
-	Line    string // of the installer's output; empty on a change of phase
-	Elapsed time.Duration
-	Err     error // with PhaseFailed
-}
-
-// Phase is a stage of a build.
-type Phase string
-
-const (
-	PhaseQueued    Phase = "queued"    // waits for a slot, or for another gateway
-	PhaseCreate    Phase = "create"    // the builder container is being made
-	PhaseInstall   Phase = "install"   // the builder runs
-	PhaseAdopt     Phase = "adopt"     // a builder that runs already is followed
-	PhaseVerify    Phase = "verify"    // the result is checked
-	PhasePublish   Phase = "publish"   // it is made visible
-	PhasePublished Phase = "published" // done
-	PhaseFailed    Phase = "failed"    // done, without success
-)
-
 // flight is one build in this process, whoever asked for it. It runs on the
 // cache's context, never on a request's.
 type flight struct {
@@ -62,10 +37,12 @@ func (c *Cache) tell(f *flight, phase Phase, line string, err error) {
 	f.mu.Lock()
 	digest := f.digest
 	f.mu.Unlock()
-	c.Events(Event{
+	e := Event{
 		Pack: f.recipe.Pack, Runtime: f.recipe.Runtime.Name, Digest: digest,
 		Phase: phase, Line: line, Elapsed: time.Since(f.since), Err: err,
-	})
+	}
+	c.hub.tell(e)
+	c.Events(e)
 }
 
 // join returns the flight of a recipe, started if there is none.
@@ -114,6 +91,7 @@ func (c *Cache) find(ctx context.Context, f *flight) (*Environment, error) {
 	f.digest = d.digest
 	f.mu.Unlock()
 	poll := c.Limits.PollMin
+	c.Fault(PointDigest)
 	for {
 		if env, err := c.look(f, d); env != nil || err != nil {
 			return env, err
@@ -150,7 +128,11 @@ func (c *Cache) look(f *flight, d digested) (*Environment, error) {
 // before it could. What fails here is tried again by the next gateway that
 // looks; the environment serves without it.
 func (c *Cache) land(r *Recipe, d digested) {
-	err := errors.Join(c.volume.seal(d.digest), c.advance(r, d), c.volume.forgive(d.digest))
+	err := c.volume.seal(d.digest)
+	c.Fault(PointSealed)
+	err = errors.Join(err, c.advance(r, d))
+	c.Fault(PointPointed)
+	err = errors.Join(err, c.volume.forgive(d.digest))
 	if err != nil {
 		c.Log.Warn("environment is ready, but its pointer or record is not", "pack", r.Pack,
 			"runtime", r.Runtime.Name, "digest", d.digest, "error", err)
@@ -169,7 +151,11 @@ func (c *Cache) attempt(ctx context.Context, f *flight, d digested) (*Environmen
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer func() {
+		release()
+		c.Fault(PointReleased)
+	}()
+	c.Fault(PointLeased)
 	// Another may have built it, or failed, between our look and the lease.
 	if env, err := c.look(f, d); env != nil || err != nil {
 		return env, err
@@ -182,6 +168,7 @@ func (c *Cache) attempt(ctx context.Context, f *flight, d digested) (*Environmen
 		return nil, err
 	}
 	err = c.failed(f, d, err, builder)
+	c.Fault(PointRecorded)
 	if builder != nil {
 		c.cleanUp(ctx, builder)
 	}

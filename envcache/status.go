@@ -13,7 +13,8 @@ const (
 	StateQueued   State = "queued"   // waits for a build slot or for another gateway's build
 	StateBuilding State = "building" // this gateway builds, or follows a builder that runs already
 	StateReady    State = "ready"
-	StateFailed   State = "failed" // the last build failed; NextRetry says when another is allowed
+	StateDegraded State = "degraded" // the last build failed, and the generation before it serves
+	StateFailed   State = "failed"   // the last build failed; NextRetry says when another is allowed
 )
 
 // Status describes the environment of one pack and runtime.
@@ -22,18 +23,45 @@ type Status struct {
 	Runtime string `json:"runtime"`
 	State   State  `json:"state"`
 	// Digest names the generation that the pack's present files ask for.
-	Digest    string     `json:"digest"`
-	Path      string     `json:"path"`             // {runtime_envs_dir}/{pack}/{runtime}, the same inside every container
-	Phase     string     `json:"phase,omitempty"`  // of a build; see Phase
-	Reason    string     `json:"reason,omitempty"` // of a failure
-	Attempt   int        `json:"attempt,omitempty"`
-	NextRetry *time.Time `json:"next_retry,omitempty"`
-	Image     string     `json:"image,omitempty"`    // ID the environment was built in
-	BuiltBy   string     `json:"built_by,omitempty"` // gateway ID
-	BuiltAt   *time.Time `json:"built_at,omitempty"`
-	BuildMS   int64      `json:"build_ms,omitempty"`
-	Bytes     int64      `json:"bytes,omitempty"`
-	Files     int64      `json:"files,omitempty"`
+	Digest string `json:"digest"`
+	// Serving is the generation that calls get now: Digest when it is ready, an
+	// earlier one while Digest is being built or has failed, empty if none.
+	Serving string `json:"serving,omitempty"`
+	// RolledBack says that Digest exists, and that somebody chose an earlier
+	// generation over it.
+	RolledBack bool       `json:"rolled_back,omitempty"`
+	Path       string     `json:"path"`             // {runtime_envs_dir}/{pack}/{runtime}, the same inside every container
+	Phase      string     `json:"phase,omitempty"`  // of a build; see Phase
+	Since      *time.Time `json:"since,omitempty"`  // start of the running build
+	Reason     string     `json:"reason,omitempty"` // of a failure
+	Attempt    int        `json:"attempt,omitempty"`
+	NextRetry  *time.Time `json:"next_retry,omitempty"`
+	// What follows is about the generation that serves.
+	Image    string     `json:"image,omitempty"`    // ID of the image it was built in
+	BuiltBy  string     `json:"built_by,omitempty"` // gateway ID
+	BuiltAt  *time.Time `json:"built_at,omitempty"`
+	BuildMS  int64      `json:"build_ms,omitempty"`
+	Bytes    int64      `json:"bytes,omitempty"`
+	Files    int64      `json:"files,omitempty"`
+	Packages []Package  `json:"packages,omitempty"` // in Show only: what was installed, by name
+	// Generations are in Show only: those on the volume, the newest first.
+	Generations []Generation `json:"generations,omitempty"`
+}
+
+// Package is one that the installer has put into an environment.
+type Package struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+}
+
+// Generation is one published build of an environment.
+type Generation struct {
+	Digest  string    `json:"digest"`
+	Serving bool      `json:"serving"`
+	BuiltAt time.Time `json:"built_at"`
+	Bytes   int64     `json:"bytes"`
+	Files   int64     `json:"files"`
+	Image   string    `json:"image"`
 }
 
 // Status tells where the environment of a recipe stands, from memory and disk.
@@ -69,7 +97,7 @@ func (c *Cache) Status(r *Recipe) (Status, error) {
 }
 
 func (s *Status) ready(m *Marker) {
-	s.State = StateReady
+	s.State, s.Serving = StateReady, m.Digest
 	s.Image, s.BuiltBy, s.BuildMS, s.Bytes, s.Files = m.Image, m.Builder, m.BuildMS, m.Bytes, m.Files
 	if at, err := time.Parse(time.RFC3339, m.BuiltAt); err == nil {
 		s.BuiltAt = &at

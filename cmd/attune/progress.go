@@ -85,7 +85,7 @@ func (d *display) Show(event envcache.Event) {
 func (d *display) track(event envcache.Event) {
 	d.erase()
 	name := event.Pack + "/" + event.Runtime
-	if ended(event.Phase) {
+	if event.Phase.Ended() {
 		delete(d.live, name)
 	} else {
 		build := d.live[name]
@@ -98,10 +98,6 @@ func (d *display) track(event envcache.Event) {
 		d.live[name] = build
 	}
 	d.draw()
-}
-
-func ended(phase envcache.Phase) bool {
-	return phase == envcache.PhasePublished || phase == envcache.PhaseFailed
 }
 
 // logBuild logs what is news: on a terminal only the end, since the live line
