@@ -271,7 +271,7 @@ func TestRegisterPack(t *testing.T) {
 	}
 	a = register(`{"path":"/packs/broken"}`)
 	a.refused(t, 422, "invalid-pack", true)
-	if len(a.problem.Errors) < 2 || a.problem.Errors[1].File != "pack.yaml" || a.problem.Errors[1].Line != 2 ||
+	if len(a.problem.Errors) < 2 || a.problem.Errors[0].File != "pack.yaml" || a.problem.Errors[0].Line != 2 ||
 		!strings.HasPrefix(a.problem.Errors[0].Detail, "unknown key") || a.problem.Errors[0].Pointer != nil {
 		t.Errorf("errors = %+v, want all faults with file and line", a.problem.Errors)
 	}
