@@ -22,12 +22,42 @@ type Invoker interface {
 	Invoke(ctx context.Context, request execution.Request) (*execution.Outcome, error)
 }
 
-// Environments tells about the environments of the packs. Its methods answer
-// from memory and are safe for concurrent use.
+// Environments tells about the environments of the packs, and does what
+// operators ask of them. List, Show, Log and Subscribe answer from memory and
+// disk. What is changed gives execution.ErrNoEnvironment where pack or runtime
+// are not known. Safe for concurrent use.
 type Environments interface {
 	List() []envcache.Status
 	Show(pack, runtime string) (envcache.Status, bool)
 	Log(pack, runtime string) ([]byte, bool) // what the last build printed
+
+	// Build starts a build now, whatever the back-off says, and answers at once.
+	Build(pack, runtime string) (envcache.Status, error)
+	// Rebuild is Build of an environment that is there: the new generation is
+	// built beside the old one, which serves until it is ready.
+	Rebuild(pack, runtime string) (envcache.Status, error)
+	// Rollback makes a generation serve again; an empty digest names the one
+	// before. envcache.ErrNoGeneration if there is none.
+	Rollback(pack, runtime, digest string) (envcache.Status, error)
+	// Verify compares a generation with what was published.
+	// envcache.ErrNotBuilt if there is none.
+	Verify(ctx context.Context, pack, runtime string) (envcache.Verification, error)
+	// Prune deletes generations that nobody uses; with all also those that are
+	// younger than build.prune_after. What it deleted comes with an error, too.
+	Prune(ctx context.Context, all bool) ([]envcache.Pruned, error)
+	// Remove forgets an environment; its files go when nobody uses them.
+	Remove(ctx context.Context, pack, runtime string) error
+	// Subscribe follows the builds of one environment; false if there is none.
+	Subscribe(pack, runtime string) (*envcache.Subscription, bool)
+}
+
+// Registrar takes packs into the catalog.
+type Registrar interface {
+	// Register reads the pack in the directory path and starts the builds that
+	// it needs. A pack that is known is read again only with force; without, the
+	// error is execution.ErrRegistered. Others are execution.ErrOutsidePacks, and
+	// a *multierror.Error of every fault of the pack, which changes nothing.
+	Register(ctx context.Context, path string, force bool) (execution.Registration, error)
 }
 
 // Store reads executions. An execution.Store is one, with the same errors.
@@ -49,12 +79,13 @@ type HealthCheck struct {
 	Detail   string `json:"detail,omitempty"`
 }
 
-// Options are what a Server needs. Invoker, Catalog, Environments, Store and
-// NewID are required.
+// Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
+// Store and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
 	Environments Environments
+	Registrar    Registrar
 	Store        Store
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
@@ -103,6 +134,7 @@ func (o Options) validate() error {
 		{"Invoker", o.Invoker == nil},
 		{"Catalog", o.Catalog == nil},
 		{"Environments", o.Environments == nil},
+		{"Registrar", o.Registrar == nil},
 		{"Store", o.Store == nil},
 		{"NewID", o.NewID == nil},
 	} {

@@ -2,6 +2,7 @@ package execution
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -9,6 +10,10 @@ import (
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
+
+// ErrNoEnvironment says that there is no such pack, or that it has no
+// environment of that runtime.
+var ErrNoEnvironment = errors.New("there is no such environment")
 
 // Inventory tells about the environments of a catalog's packs.
 type Inventory struct {

@@ -1,6 +1,10 @@
 package execution
 
-import "time"
+import (
+	"time"
+
+	"attune/envcache"
+)
 
 // Request asks for one synchronous call.
 type Request struct {
@@ -9,6 +13,13 @@ type Request struct {
 	Body    []byte        // parameters as the caller sent them: one JSON object, or empty; owned by the callee
 	Timeout time.Duration // the caller's own limit; 0 = the action's
 	Arrived time.Time     // durations count from here
+	// Accepted is told once, when nothing is left to refuse: from here on the
+	// call is an execution, whatever becomes of it. Nil = nobody asks.
+	Accepted func()
+	// Progress is told of the environment's events while the call waits for it.
+	// Such a caller sees that something happens, and so waits until its own
+	// deadline, not only for build.waiter. It must not block. Nil = nobody asks.
+	Progress func(envcache.Event)
 }
 
 // Outcome is a call that reached an execution, whatever its status.

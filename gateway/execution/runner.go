@@ -88,6 +88,9 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	if err != nil {
 		return nil, err
 	}
+	if request.Accepted != nil {
+		request.Accepted()
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(r.work, func() { cancel(context.Cause(r.work)) })
