@@ -18,9 +18,7 @@ func (r *rig) abandon(t *testing.T, recipe *Recipe) {
 	t.Helper()
 	told := newEvents()
 	c := r.gateway(t, func(o *Options) { o.Events = told.take })
-	if err := c.Prepare(recipe); err != nil {
-		t.Fatal(err)
-	}
+	c.Plan([]*Recipe{recipe})
 	told.await(t, waiting)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
@@ -38,9 +36,7 @@ func TestRunningBuilderOutlivesItsGatewayAndIsAdopted(t *testing.T) {
 	r.abandon(t, recipe)
 	told := newEvents()
 	next := r.gateway(t, func(o *Options) { o.Events = told.take })
-	if err := next.Prepare(recipe); err != nil {
-		t.Fatal(err)
-	}
+	next.Plan([]*Recipe{recipe})
 	told.await(t, func(e Event) bool { return e.Phase == PhaseAdopt })
 	g.open(t)
 	mustEnsure(t, next, recipe)

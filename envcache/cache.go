@@ -11,32 +11,32 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"attune/runtimes"
 	"attune/runtimes/container"
 )
 
-// Options of a Cache. All are required but Shared, Events, Fault and CADir.
+// Options of a Cache. All are required but Shared, References, CADir,
+// Events and Fault.
 type Options struct {
-	Root      string // {runtime_envs_dir} as the gateway sees it
-	Layout    runtimes.Layout
-	Engine    container.Engine
-	Local     Leaser // excludes the gateways of this machine: file locks in the volume
-	Shared    Leaser // excludes all gateways: Redis; nil without
-	GatewayID string
-	AgentDir  string            // holds the agent
-	CADir     string            // holds the certificate bundle; empty = none
-	Vars      map[string]string // process variables of builders: index settings
-	Network   container.Network // of builders
-	Limits    Limits
-	Log       *slog.Logger
+	Root   string // {runtime_envs_dir} as the gateway sees it
+	Layout runtimes.Layout
+	Engine container.Engine
+	Local  Leaser // excludes the gateways of this machine: file locks in the volume
+	Shared Leaser // excludes all gateways: Redis; nil without
+	// References tells gateways on other machines what is in use; nil without.
+	References References
+	GatewayID  string
+	AgentDir   string            // holds the agent
+	CADir      string            // holds the certificate bundle; empty = none
+	Vars       map[string]string // process variables of builders: index settings
+	Network    container.Network // of builders
+	Limits     Limits
+	Log        *slog.Logger
 	// Events is told of every step of every build; it must not block.
 	Events func(Event)
 	// Fault is told of every Point that a build passes. Tests stop a gateway
@@ -59,14 +59,8 @@ type Limits struct {
 	MaxFiles    int64         // of an environment [200,000]
 	Memory      int64         // of a builder, its /tmp included [2 GiB]
 	CPU         float64       // cores of a builder [2]
-}
-
-// Environment is a published generation. Its files never change.
-type Environment struct {
-	Digest string
-	Dir    string // as the gateway sees it
-
-	reference *os.File // holds a shared lock: pruning leaves referenced generations alone
+	Keep        int           // generations of an environment that pruning leaves, the serving one among them [2]
+	PruneAfter  time.Duration // how long a generation that nobody needs stays [1 h]
 }
 
 // Cache makes and finds environments. Its methods may be called concurrently.
@@ -82,11 +76,14 @@ type Cache struct {
 	wait     sync.WaitGroup // flights
 
 	ready readyMap
-	known sync.Map // key → digested
+	known sync.Map // key → *known
 	hub   *hub
 
 	mu      sync.Mutex
 	flights map[key]*flight
+	planned map[key]*Recipe // builds that nobody waits for, not yet begun
+	order   []key           // of planned
+	workers int             // that carry out the plan
 	queued  int
 	times   []time.Duration // of the last builds, for Retry-After
 }
@@ -96,6 +93,9 @@ func New(o Options) (*Cache, error) {
 	if o.Events == nil {
 		o.Events = func(Event) {}
 	}
+	if o.References == nil {
+		o.References = noReferences{}
+	}
 	if o.Fault == nil {
 		o.Fault = func(Point) {}
 	}
@@ -104,6 +104,7 @@ func New(o Options) (*Cache, error) {
 		volume:  volume{root: o.Root},
 		slots:   make(chan struct{}, o.Limits.Concurrency),
 		flights: make(map[key]*flight),
+		planned: make(map[key]*Recipe),
 		hub:     newHub(),
 	}
 	if err := c.volume.init(); err != nil {
@@ -114,9 +115,12 @@ func New(o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Ensure returns the environment of a recipe, built if need be. A ready one
-// costs no system call. It waits no longer than Limits.Waiter and ctx allow,
-// and then gives a *BuildingError while the build goes on.
+// Ensure returns the environment of a recipe, built if need be; the caller
+// releases it. A ready one costs no system call. While a changed pack's
+// environment is being built, or can't be, the one before serves.
+//
+// It waits no longer than ctx and Limits.Waiter allow, and then gives a
+// *BuildingError while the build goes on.
 //
 // Errors: *FailedError, *BuildingError, ErrStorageFull, ErrBusy, ErrClosed, the
 // cause of ctx when the caller left.
@@ -124,31 +128,56 @@ func (c *Cache) Ensure(ctx context.Context, r *Recipe) (*Environment, error) {
 	if env := c.ready.get(r.key()); env != nil {
 		return env, nil
 	}
-	f, err := c.join(r)
-	if err != nil {
-		return nil, err
-	}
-	patience := time.NewTimer(c.Limits.Waiter)
-	defer patience.Stop()
-	select {
-	case <-f.done:
-		return f.env, f.err
-	case <-patience.C:
-	case <-ctx.Done():
-		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, context.Cause(ctx)
-		}
-	}
-	return nil, &BuildingError{RetryAfter: c.remaining(f)}
+	return c.await(ctx, r, time.After(c.Limits.Waiter))
 }
 
-// Prepare starts a build if the environment isn't ready, and doesn't wait.
-func (c *Cache) Prepare(r *Recipe) error {
-	if c.ready.get(r.key()) != nil {
-		return nil
+// Follow is Ensure for a caller who is shown what happens and who therefore
+// waits for as long as ctx allows. told must not block.
+func (c *Cache) Follow(ctx context.Context, r *Recipe, told func(Event)) (*Environment, error) {
+	if env := c.ready.get(r.key()); env != nil {
+		return env, nil
 	}
-	_, err := c.join(r)
-	return err
+	events := c.Subscribe(r.Pack, r.Runtime.Name)
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		for e := range events.Events {
+			told(e)
+		}
+	}()
+	env, err := c.await(ctx, r, nil)
+	events.Close()
+	<-shown
+	return env, err
+}
+
+// await returns when calls can have an environment, or can't, or when patience
+// ends.
+func (c *Cache) await(ctx context.Context, r *Recipe, patience <-chan time.Time) (*Environment, error) {
+	for {
+		f, err := c.join(r)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-f.served:
+		case <-f.done:
+		case <-patience:
+			return nil, &BuildingError{RetryAfter: c.remaining(f)}
+		case <-ctx.Done():
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, context.Cause(ctx)
+			}
+			return nil, &BuildingError{RetryAfter: c.remaining(f)}
+		}
+		if env := c.ready.get(r.key()); env != nil {
+			return env, nil
+		}
+		if err := f.failure(); err != nil {
+			return nil, err
+		}
+		// It was there and was let go again in this moment: ask once more.
+	}
 }
 
 // Retain forgets every ready environment that no recipe of the list asks for:
@@ -164,9 +193,7 @@ func (c *Cache) Retain(recipes []*Recipe) {
 		}
 		return true
 	})
-	for _, env := range c.ready.drop(func(k key) bool { return !keep[k] }) {
-		env.reference.Close() // it was only read
-	}
+	c.ready.drop(func(k key) bool { return !keep[k] })
 }
 
 // Close stops waiting for builds and returns when nothing of the cache runs.
@@ -177,39 +204,8 @@ func (c *Cache) Close() error {
 	c.mu.Unlock()
 	c.wait.Wait()
 	c.hub.close()
-	var errs []error
-	for _, env := range c.ready.drop(func(key) bool { return true }) {
-		errs = append(errs, env.reference.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// open takes a reference on a generation and then tests its marker, in that
-// order: what is referenced is not pruned. nil if it isn't published.
-func (c *Cache) open(digest string) (*Environment, error) {
-	reference, err := os.OpenFile(c.volume.reference(digest), os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(reference.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
-		reference.Close()
-		return nil, nil // it is being pruned: as good as gone
-	}
-	marker, err := c.volume.published(digest)
-	if err != nil || marker == nil {
-		reference.Close()
-		return nil, err
-	}
-	return &Environment{Digest: digest, Dir: c.volume.generation(digest), reference: reference}, nil
-}
-
-// remember puts an environment on the warm path.
-func (c *Cache) remember(r *Recipe, env *Environment) *Environment {
-	kept := c.ready.keep(r.key(), env)
-	if kept != env {
-		env.reference.Close() // it was only read
-	}
-	return kept
+	c.ready.drop(func(key) bool { return true })
+	return nil
 }
 
 // observe keeps the durations of the last builds.

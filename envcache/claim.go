@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,14 @@ func (v volume) discardAttempt(name string) error {
 func (v volume) hasAttempt(name string) bool {
 	found, err := v.findAttempt(name)
 	return err == nil && found != ""
+}
+
+// attempting tells whether any attempt at a digest is on the volume.
+func (v volume) attempting(digest string) bool {
+	entries, err := os.ReadDir(v.attempts())
+	return err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool {
+		return strings.HasPrefix(entry.Name(), digest+".")
+	})
 }
 
 // claimAge is how long ago a claim was made. One from the future is as old as

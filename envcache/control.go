@@ -1,6 +1,14 @@
 package envcache
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"time"
+)
 
 // Errors of what people ask of an environment.
 var (
@@ -11,20 +19,195 @@ var (
 	ErrNotBuilt = errors.New("the environment was never built")
 )
 
-// Verification is the result of looking at a generation again.
-type Verification struct {
-	Digest string `json:"digest"`
-	OK     bool   `json:"ok"`
-	// Faults say what differs from what was published, the first hundred.
-	Faults []string `json:"faults"`
-	Files  int64    `json:"files"` // looked at
-	Bytes  int64    `json:"bytes"`
+// Build starts a build of what a recipe asks for, whatever its failures and
+// whatever generation was gone back to, and returns at once. It does nothing
+// where that generation serves already.
+func (c *Cache) Build(r *Recipe) error {
+	d, err := c.digest(r)
+	if err != nil {
+		return err
+	}
+	if err := c.volume.forgive(d.asked); err != nil {
+		return err
+	}
+	return c.ask(r, func(w *wish) {
+		if d.rolledBack() {
+			w.Refused = ""
+			w.wants(d.asked)
+		}
+	})
 }
 
-// Pruned is a generation that was deleted.
-type Pruned struct {
-	Pack    string `json:"pack"`
-	Runtime string `json:"runtime"`
-	Digest  string `json:"digest"`
-	Bytes   int64  `json:"bytes"`
+// Rebuild starts a build of the same inputs as a new generation and returns at
+// once. The present one serves until that is ready.
+func (c *Cache) Rebuild(r *Recipe) error {
+	d, err := c.digest(r)
+	if err != nil {
+		return err
+	}
+	return c.ask(r, func(w *wish) {
+		w.Epoch++
+		w.Refused = ""
+		in := d.inputs
+		in.Epoch = w.Epoch
+		w.wants(in.digest())
+	})
 }
+
+// ask changes the wish and has it fulfilled before all that is planned.
+func (c *Cache) ask(r *Recipe, change func(*wish)) error {
+	if _, err := c.changeWish(r, change); err != nil {
+		return err
+	}
+	c.known.Delete(r.key())
+	if _, err := c.digest(r); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.schedule([]*Recipe{r}, true)
+	return nil
+}
+
+// digestGrammar is what a digest looks like: one from outside becomes a path.
+var digestGrammar = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// Rollback makes an earlier generation serve: the one named, or the newest that
+// is older than the serving one. It lasts until the pack's manifests change, or
+// until Build or Rebuild. ErrNoGeneration.
+func (c *Cache) Rollback(ctx context.Context, r *Recipe, digest string) error {
+	d, err := c.digest(r)
+	if err != nil {
+		return err
+	}
+	err = c.locked(r.Pack, r.Runtime.Name, func() error {
+		w, err := c.volume.wish(r.Pack, r.Runtime.Name)
+		if err != nil {
+			return err
+		}
+		target, err := c.volume.backTo(r, w, digest)
+		if err != nil {
+			return err
+		}
+		w.Refused = d.asked
+		if target == d.asked {
+			w.Refused = ""
+		}
+		w.wants(target)
+		w.shows(target, w.Revision)
+		if err := c.volume.setWish(r.Pack, r.Runtime.Name, w); err != nil {
+			return err
+		}
+		return c.volume.point(r.Pack, r.Runtime.Name, target)
+	})
+	if err != nil {
+		return err
+	}
+	c.known.Delete(r.key())
+	f, err := c.join(r)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-f.done:
+		return f.failure()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// backTo finds the generation that a rollback leads to. The caller holds the
+// pointer's lock.
+func (v volume) backTo(r *Recipe, w wish, named string) (string, error) {
+	generations, err := v.generations(r.Pack, r.Runtime.Name, w)
+	if err != nil {
+		return "", err
+	}
+	now := slices.IndexFunc(generations, func(g Generation) bool { return g.Serving })
+	switch {
+	case named != "" && slices.ContainsFunc(generations, func(g Generation) bool { return g.Digest == named }):
+		return named, nil
+	case named == "" && now >= 0 && now+1 < len(generations):
+		return generations[now+1].Digest, nil
+	}
+	return "", ErrNoGeneration
+}
+
+// Generations lists the published generations of a recipe's environment, the
+// newest first.
+func (c *Cache) Generations(r *Recipe) ([]Generation, error) {
+	w, err := c.volume.wish(r.Pack, r.Runtime.Name)
+	if err != nil {
+		return nil, err
+	}
+	return c.volume.generations(r.Pack, r.Runtime.Name, w)
+}
+
+func (v volume) generations(pack, runtime string, w wish) ([]Generation, error) {
+	var list []Generation
+	serving := v.pointsAt(pack, runtime)
+	digests := slices.Compact(slices.Sorted(slices.Values(append([]string{w.Digest}, w.History...))))
+	for _, digest := range digests {
+		if !digestGrammar.MatchString(digest) {
+			continue
+		}
+		m, err := v.published(digest)
+		if err != nil {
+			return nil, err
+		}
+		if m != nil {
+			list = append(list, Generation{
+				Digest: digest, Serving: digest == serving, BuiltAt: m.builtAt(), Bytes: m.Bytes, Files: m.Files, Image: m.Image,
+			})
+		}
+	}
+	slices.SortFunc(list, func(a, b Generation) int { return b.BuiltAt.Compare(a.BuiltAt) })
+	return list, nil
+}
+
+// builtAt is the zero time in a marker that doesn't say.
+func (m *Marker) builtAt() time.Time {
+	at, err := time.Parse(time.RFC3339Nano, m.BuiltAt)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// Remove forgets the environment of a pack and runtime: its pointer, its
+// failure, and the pack's identity with the last of its environments, so that
+// what comes later under the same name inherits nothing. Its generations are
+// pruned as soon as nothing uses them.
+func (c *Cache) Remove(ctx context.Context, pack, runtime string) error {
+	err := c.locked(pack, runtime, func() error {
+		w, err := c.volume.wish(pack, runtime)
+		if err != nil {
+			return err
+		}
+		// The pointer first: what it leads to must not be taken for a successor's.
+		for _, path := range []string{
+			c.volume.pointer(pack, runtime), c.volume.wanted(pack, runtime), c.volume.failure(w.Digest),
+		} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return c.volume.forgetIdentity(pack)
+	})
+	if err != nil {
+		return err
+	}
+	theirs := func(k key) bool { return k.pack == pack && k.runtime == runtime }
+	c.known.Range(func(k, _ any) bool {
+		if theirs(k.(key)) {
+			c.known.Delete(k)
+		}
+		return true
+	})
+	c.ready.drop(theirs)
+	_, err = c.pruneThose(ctx, true, func(m *Marker) bool { return m.Inputs.Pack == pack && m.Inputs.Runtime == runtime })
+	return err
+}
+
+// Subscribe follows the builds of an environment.
+func (c *Cache) Subscribe(pack, runtime string) *Subscription { return c.hub.join(pack, runtime) }

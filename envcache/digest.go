@@ -2,27 +2,35 @@ package envcache
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 )
 
-// digested is a recipe's digest with what it was made over, and the pack's
-// revision number for the pointer.
+// digested is what a recipe's files ask for, and what it gets.
 type digested struct {
-	digest   string
-	inputs   inputs
+	digest string // the generation to serve: what is asked for, unless somebody went back
+	asked  string // digest of inputs
+	inputs inputs
+	// revision orders generations for the pointer.
 	revision int64
+}
+
+// rolledBack tells that an earlier generation was chosen.
+func (d digested) rolledBack() bool { return d.digest != d.asked }
+
+// known is a digest that is remembered, and as of which wish.
+type known struct {
+	digested
+	recipe *Recipe
+	stamp  stamp
 }
 
 // digest computes a recipe's digest once, and notes that this generation is now
 // the wanted one.
 func (c *Cache) digest(r *Recipe) (digested, error) {
-	if d, ok := c.known.Load(r.key()); ok {
-		return d.(digested), nil
+	if k, ok := c.known.Load(r.key()); ok {
+		return k.(*known).digested, nil
 	}
 	identity, err := c.volume.packIdentity(r.Pack)
 	if err != nil {
@@ -32,69 +40,96 @@ func (c *Cache) digest(r *Recipe) (digested, error) {
 	if err != nil {
 		return digested{}, err
 	}
-	d := digested{digest: in.digest(), inputs: in}
-	err = c.locked(r, func() error {
-		d.revision, err = c.volume.want(r.Pack, r.Runtime.Name, d.digest)
-		return err
+	k := &known{recipe: r}
+	k.stamp, err = c.changeWish(r, func(w *wish) {
+		k.digested = c.resolve(in, w)
+		if !k.rolledBack() {
+			w.Refused = ""
+			if w.Digest != k.digest {
+				w.wants(k.digest)
+			}
+		}
+		k.revision = w.Revision
 	})
 	if err != nil {
 		return digested{}, err
 	}
-	c.known.Store(r.key(), d)
-	return d, nil
+	c.known.Store(r.key(), k)
+	return k.digested, nil
 }
 
-// wish is which generation a pack wants, and how often that has changed: a
-// number that only grows.
-type wish struct {
-	Revision int64  `json:"revision"`
-	Digest   string `json:"digest"`
-	Shown    int64  `json:"shown"` // highest revision that the pointer was to lead to
-}
-
-func (v volume) wish(pack, runtime string) (wish, error) {
-	var w wish
-	content, err := os.ReadFile(v.wanted(pack, runtime))
-	if errors.Is(err, fs.ErrNotExist) {
-		return w, nil
+// resolve says which generation inputs get under a wish. in is without the
+// epoch, which the wish knows.
+func (c *Cache) resolve(in inputs, w *wish) digested {
+	in.Epoch = w.Epoch
+	d := digested{asked: in.digest(), inputs: in, revision: w.Revision}
+	d.digest = d.asked
+	if w.Refused == d.asked {
+		// One that is gone can't be gone back to.
+		if marker, err := c.volume.published(w.Digest); err == nil && marker != nil {
+			d.digest = w.Digest
+		}
 	}
+	return d
+}
+
+// reconsider takes over what another gateway has written into the wish: an
+// epoch, a way back. It never writes: two gateways whose packs differ would
+// outbid each other for ever. It reports false if there is nothing to take over
+// from, because the environment was removed.
+func (c *Cache) reconsider(k *known) (changed bool, err error) {
+	r := k.recipe
+	now := c.volume.wishStamp(r.Pack, r.Runtime.Name)
+	if now == k.stamp {
+		return false, nil
+	}
+	if now == (stamp{}) {
+		c.forget(r.key())
+		return true, nil
+	}
+	w, err := c.volume.wish(r.Pack, r.Runtime.Name)
 	if err != nil {
-		return w, err
+		return false, err
 	}
-	if err := json.Unmarshal(content, &w); err != nil {
-		return w, fmt.Errorf("%s is damaged; remove it to start its count anew: %w", v.wanted(pack, runtime), err)
+	next := &known{recipe: r, stamp: now, digested: c.resolve(k.inputs, &w)}
+	if next.digest != w.Digest {
+		next.revision = k.revision
 	}
-	return w, nil
+	if !c.known.CompareAndSwap(r.key(), k, next) {
+		return false, nil
+	}
+	return next.digest != k.digest, nil
 }
 
-func (v volume) setWish(pack, runtime string, w wish) error {
-	content, err := json.Marshal(w)
-	if err != nil {
+// forget drops all that is remembered of a key.
+func (c *Cache) forget(k key) {
+	c.known.Delete(k)
+	c.ready.drop(func(other key) bool { return other == k })
+}
+
+// changeWish changes the wish of a recipe under the pointer's lock, and returns
+// its stamp afterwards.
+func (c *Cache) changeWish(r *Recipe, change func(*wish)) (after stamp, err error) {
+	err = c.locked(r.Pack, r.Runtime.Name, func() error {
+		w, err := c.volume.wish(r.Pack, r.Runtime.Name)
+		if err != nil {
+			return err
+		}
+		before := w
+		change(&w)
+		if w.Revision != before.Revision || w.Refused != before.Refused || w.Epoch != before.Epoch {
+			err = c.volume.setWish(r.Pack, r.Runtime.Name, w)
+		}
+		after = c.volume.wishStamp(r.Pack, r.Runtime.Name)
 		return err
-	}
-	return v.replace(v.wanted(pack, runtime), content)
-}
-
-// want notes the generation that the pack asks for now and returns its
-// revision: one more than the last if it is another one. The caller holds the
-// pointer's lock.
-func (v volume) want(pack, runtime, digest string) (int64, error) {
-	w, err := v.wish(pack, runtime)
-	if err != nil {
-		return 0, err
-	}
-	if w.Digest == digest {
-		return w.Revision, nil
-	}
-	w.Revision++
-	w.Digest = digest
-	return w.Revision, v.setWish(pack, runtime, w)
+	})
+	return after, err
 }
 
 // advance flips the pointer to a generation, unless it leads to a later
 // revision already.
 func (c *Cache) advance(r *Recipe, d digested) error {
-	return c.locked(r, func() error {
+	return c.locked(r.Pack, r.Runtime.Name, func() error {
 		w, err := c.volume.wish(r.Pack, r.Runtime.Name)
 		if err != nil {
 			return err
@@ -105,7 +140,7 @@ func (c *Cache) advance(r *Recipe, d digested) error {
 		// The number first: a gateway that dies in between leaves a pointer that
 		// its successor moves forward, never one that another moves back.
 		if d.revision > w.Shown {
-			w.Shown = d.revision
+			w.shows(d.digest, d.revision)
 			if err := c.volume.setWish(r.Pack, r.Runtime.Name, w); err != nil {
 				return err
 			}
@@ -118,12 +153,11 @@ func (c *Cache) advance(r *Recipe, d digested) error {
 }
 
 // locked runs f under the lock of a pointer, which is held for a moment only.
-func (c *Cache) locked(r *Recipe, f func() error) error {
+func (c *Cache) locked(pack, runtime string, f func() error) error {
 	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
 	defer cancel()
-	name := r.Pack + "." + r.Runtime.Name
 	for {
-		lease, err := c.pointers.Acquire(ctx, name, 0)
+		lease, err := c.pointers.Acquire(ctx, pack+"."+runtime, 0)
 		if err == nil {
 			return errors.Join(f(), lease.Release(context.WithoutCancel(ctx)))
 		}
@@ -132,7 +166,7 @@ func (c *Cache) locked(r *Recipe, f func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the pointer of %s/%s: %w", r.Pack, r.Runtime.Name, ctx.Err())
+			return fmt.Errorf("wait for the pointer of %s/%s: %w", pack, runtime, ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

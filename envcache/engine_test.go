@@ -37,9 +37,7 @@ func TestDockerBuildsAnEnvironment(t *testing.T) {
 	a := r.gateway(t, func(o *Options) { o.Layout.Isolated = true })
 	b := r.gateway(t, func(o *Options) { o.Layout.Isolated = true })
 	for _, c := range []*Cache{a, b} {
-		if err := c.Prepare(recipe); err != nil {
-			t.Fatal(err)
-		}
+		c.Plan([]*Recipe{recipe})
 	}
 	env := mustEnsure(t, a, recipe)
 	if other := mustEnsure(t, b, recipe); other.Digest != env.Digest {

@@ -138,20 +138,16 @@ func TestWhatADeadGatewayLeftUndoneIsDone(t *testing.T) {
 	}
 }
 
-func TestPrepareDoesNotWait(t *testing.T) {
+func TestPlanDoesNotWait(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	c := r.gateway(t, nil)
 	g := newGate(t)
 	recipe := r.recipe(t, g.wait())
-	if err := c.Prepare(recipe); err != nil {
-		t.Fatal(err)
-	}
+	c.Plan([]*Recipe{recipe})
 	g.open(t)
 	mustEnsure(t, c, recipe)
-	if err := c.Prepare(recipe); err != nil {
-		t.Errorf("Prepare() of a ready environment = %v", err)
-	}
+	c.Plan([]*Recipe{recipe})
 	r.engine.wantBuilders(t, 1)
 }
 
@@ -191,6 +187,7 @@ func TestRetainForgetsTheRest(t *testing.T) {
 	fresh.Revision = "r2" // the same files: the same generation
 	env := mustEnsure(t, c, old)
 	kept := mustEnsure(t, c, &fresh)
+	env.Release()
 	c.Retain([]*Recipe{&fresh})
 	if err := env.reference.Close(); err == nil {
 		t.Error("the forgotten environment's reference was open")
@@ -206,14 +203,18 @@ func BenchmarkEnsureReady(b *testing.B) {
 	c := &Cache{Options: Options{Root: r.root}}
 	recipe := &Recipe{Pack: "python_example", Revision: "0123456789abcdef0123456789abcdef", Runtime: &runtimes.Runtime{Name: "python"}}
 	recipe.Image.ID = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	c.ready.keep(recipe.key(), &Environment{Digest: "d"})
+	env := &Environment{Digest: "d"}
+	env.holders.Store(1)
+	c.ready.put(recipe.key(), env)
 	ctx := b.Context()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := c.Ensure(ctx, recipe); err != nil {
+			env, err := c.Ensure(ctx, recipe)
+			if err != nil {
 				b.Fatal(err)
 			}
+			env.Release()
 		}
 	})
 }

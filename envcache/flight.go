@@ -13,8 +13,8 @@ import (
 type flight struct {
 	recipe *Recipe
 	since  time.Time
-	done   chan struct{} // closed when env or err is set
-	env    *Environment
+	served chan struct{} // closed when calls can have the generation before
+	done   chan struct{} // closed when it has landed: the environment is ready, or err is set
 	err    error
 
 	mu     sync.Mutex
@@ -55,29 +55,40 @@ func (c *Cache) join(r *Recipe) (*flight, error) {
 	if c.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	f := &flight{recipe: r, since: time.Now(), done: make(chan struct{})}
+	f := &flight{recipe: r, since: time.Now(), served: make(chan struct{}), done: make(chan struct{})}
 	c.flights[r.key()] = f
 	c.wait.Go(func() { c.fly(f) })
 	return f, nil
 }
 
 func (c *Cache) fly(f *flight) {
-	f.env, f.err = c.find(c.ctx, f)
+	env, err := c.find(c.ctx, f)
 	switch {
-	case f.err == nil:
-		f.env = c.remember(f.recipe, f.env)
+	case err == nil:
+		c.ready.put(f.recipe.key(), env)
 	case c.ctx.Err() != nil:
 		f.err = ErrClosed
 	default:
-		if !errors.Is(f.err, ErrStorageFull) && !errors.Is(f.err, ErrBusy) {
-			f.err = asFailure(f.err)
+		if !errors.Is(err, ErrStorageFull) && !errors.Is(err, ErrBusy) {
+			err = asFailure(err)
 		}
-		c.at(f, PhaseFailed, f.err)
+		f.err = err
+		c.at(f, PhaseFailed, err)
 	}
 	c.mu.Lock()
 	delete(c.flights, f.recipe.key())
 	c.mu.Unlock()
 	close(f.done)
+}
+
+// failure is why a flight has landed without an environment; nil while it flies.
+func (f *flight) failure() error {
+	select {
+	case <-f.done:
+		return f.err
+	default:
+		return nil
+	}
 }
 
 // find returns the environment, from the disk if it is published, and else by
@@ -90,12 +101,16 @@ func (c *Cache) find(ctx context.Context, f *flight) (*Environment, error) {
 	f.mu.Lock()
 	f.digest = d.digest
 	f.mu.Unlock()
-	poll := c.Limits.PollMin
 	c.Fault(PointDigest)
-	for {
-		if env, err := c.look(f, d); env != nil || err != nil {
-			return env, err
-		}
+	env, err := c.look(f, d)
+	if env != nil {
+		return env, nil
+	}
+	c.fallBack(ctx, f, d)
+	if err != nil {
+		return nil, err
+	}
+	for poll := c.Limits.PollMin; ; poll = min(poll*2, c.Limits.PollMax) {
 		env, err := c.attempt(ctx, f, d)
 		if !errors.Is(err, ErrLeaseTaken) && !errors.Is(err, errAgain) {
 			return env, err
@@ -106,8 +121,35 @@ func (c *Cache) find(ctx context.Context, f *flight) (*Environment, error) {
 			return nil, ErrClosed
 		case <-time.After(poll):
 		}
-		poll = min(poll*2, c.Limits.PollMax)
+		if env, err := c.look(f, d); env != nil || err != nil {
+			return env, err
+		}
 	}
+}
+
+// fallBack lets calls have the generation that the pointer leads to while its
+// successor is missing. It works in the image that it was built in only.
+func (c *Cache) fallBack(ctx context.Context, f *flight, d digested) {
+	k := f.recipe.key()
+	if c.ready.peek(k) == nil {
+		before := c.volume.pointsAt(f.recipe.Pack, f.recipe.Runtime.Name)
+		if before == "" || before == d.digest {
+			return
+		}
+		env, err := c.open(before)
+		if env != nil {
+			if _, err = c.Engine.Image(ctx, env.Image.ID); err != nil {
+				env.Release()
+			}
+		}
+		if env == nil || err != nil {
+			c.Log.Warn("the generation before can't serve", "pack", f.recipe.Pack,
+				"runtime", f.recipe.Runtime.Name, "digest", before, "error", err)
+			return
+		}
+		c.ready.put(k, env)
+	}
+	close(f.served)
 }
 
 // look answers from the disk: the published environment, or a failure that is

@@ -107,9 +107,7 @@ func TestHeldLeaseIsWaitedFor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := c.Prepare(recipe); err != nil {
-				t.Fatal(err)
-			}
+			c.Plan([]*Recipe{recipe})
 			told.await(t, func(e Event) bool { return e.Phase == PhaseQueued })
 			r.engine.wantBuilders(t, 0)
 			if err := held.Release(t.Context()); err != nil {

@@ -11,22 +11,41 @@ import (
 	"attune/runtimes/container"
 )
 
-// reapInterval is how often leftovers are looked for.
+// reapInterval is how often leftovers and old generations are looked for.
 const reapInterval = time.Minute
 
-// Run removes leftovers at once and then regularly, until ctx ends.
+// Run looks after the volume until ctx ends: it removes leftovers at once and
+// then regularly, prunes, and follows what other gateways decide.
 func (c *Cache) Run(ctx context.Context) error {
-	ticker := time.NewTicker(reapInterval)
-	defer ticker.Stop()
+	reap := time.NewTicker(reapInterval)
+	defer reap.Stop()
+	follow := time.NewTicker(c.Limits.PollMax)
+	defer follow.Stop()
+	beat := time.NewTicker(c.Limits.Lease / 3)
+	defer beat.Stop()
+	c.sweep(ctx)
 	for {
-		if err := c.Reap(ctx); err != nil && ctx.Err() == nil {
-			c.Log.Warn("leftovers of builds could not be removed", "error", err)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-follow.C:
+			c.tend(ctx)
+		case <-beat.C:
+			if err := c.heartbeat(ctx); err != nil && ctx.Err() == nil {
+				c.Log.Debug("other machines were not told what is in use", "error", err)
+			}
+		case <-reap.C:
+			c.sweep(ctx)
 		}
+	}
+}
+
+func (c *Cache) sweep(ctx context.Context) {
+	if err := c.Reap(ctx); err != nil && ctx.Err() == nil {
+		c.Log.Warn("leftovers of builds could not be removed", "error", err)
+	}
+	if _, err := c.Prune(ctx, false); err != nil && ctx.Err() == nil {
+		c.Log.Warn("old environments could not be pruned", "error", err)
 	}
 }
 

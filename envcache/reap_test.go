@@ -70,9 +70,7 @@ func TestReaperLeavesWhatSomebodyWorksOn(t *testing.T) {
 	g := newGate(t)
 	c := r.gateway(t, func(o *Options) { o.Events = told.take })
 	recipe := r.recipe(t, g.wait())
-	if err := c.Prepare(recipe); err != nil {
-		t.Fatal(err)
-	}
+	c.Plan([]*Recipe{recipe})
 	told.await(t, waiting)
 	mustReap(t, r.gateway(t, nil))
 	g.open(t)

@@ -59,7 +59,7 @@ type inputs struct {
 	// build.vars: an index decides what is installed. Name → SHA-256 of the
 	// value, for every pack's code can read a marker.
 	Vars  map[string]string `json:"vars"`
-	Epoch int               `json:"epoch"`
+	Epoch int64             `json:"epoch"`
 }
 
 type variantInput struct {

@@ -49,7 +49,7 @@ func (r *rig) gateway(t *testing.T, change func(*Options)) *Cache {
 		Limits: Limits{
 			Concurrency: 2, Queue: 32, Timeout: time.Minute, Waiter: patience,
 			Lease: 300 * time.Millisecond, PollMin: 5 * time.Millisecond, PollMax: 20 * time.Millisecond,
-			FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 1 << 30, CPU: 1,
+			Keep: 2, PruneAfter: time.Hour, FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 1 << 30, CPU: 1,
 		},
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
@@ -205,6 +205,49 @@ func mustEnsure(t *testing.T, c *Cache, r *Recipe) *Environment {
 		t.Fatalf("Ensure() error = %v", err)
 	}
 	return env
+}
+
+// mustLand waits for the build that a recipe asks for, whatever serves
+// meanwhile, and returns what it led to.
+func mustLand(t *testing.T, c *Cache, r *Recipe) error {
+	t.Helper()
+	f, err := c.join(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-f.done:
+	case <-time.After(patience):
+		t.Fatalf("the build has not ended after %v", patience)
+	}
+	return f.failure()
+}
+
+// waitServed returns when calls get a generation.
+func waitServed(t *testing.T, c *Cache, r *Recipe, digest string) {
+	t.Helper()
+	waitFor(t, func() bool {
+		env := mustEnsure(t, c, r)
+		defer env.Release()
+		return env.Digest == digest
+	})
+}
+
+func waitState(t *testing.T, c *Cache, r *Recipe, state State) {
+	t.Helper()
+	waitFor(t, func() bool {
+		s, err := c.Status(r)
+		return err == nil && s.State == state
+	})
+}
+
+func waitFor(t *testing.T, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it did not come true within %v", patience)
+		}
+	}
 }
 
 func mustFail(t *testing.T, c *Cache, r *Recipe) *FailedError {

@@ -67,51 +67,95 @@ type Generation struct {
 // Status tells where the environment of a recipe stands, from memory and disk.
 func (c *Cache) Status(r *Recipe) (Status, error) {
 	s := Status{
-		Pack: r.Pack, Runtime: r.Runtime.Name, State: StateAbsent, Image: r.Image.ID,
+		Pack: r.Pack, Runtime: r.Runtime.Name, State: StateAbsent,
 		Path: c.Layout.EnvDir(r.Pack, r.Runtime.Name, c.volume.pointer(r.Pack, r.Runtime.Name)),
 	}
 	d, err := c.digest(r)
 	if err != nil {
 		return s, err
 	}
-	s.Digest = d.digest
-	marker, err := c.volume.published(d.digest)
+	s.Digest, s.RolledBack = d.asked, d.rolledBack()
+	marker, err := c.serving(r, d)
 	if err != nil {
 		return s, err
 	}
 	if marker != nil {
-		s.ready(marker)
-		return s, nil
+		s.serves(marker)
 	}
-	if record := c.volume.failureRecord(d.digest); record != nil {
-		s.State = StateFailed
-		s.Reason, s.Attempt, s.NextRetry = record.Reason, record.Attempt, &record.NextRetry
+	if s.Serving == d.digest {
+		s.State = StateReady
 	}
-	c.mu.Lock()
-	f := c.flights[r.key()]
-	c.mu.Unlock()
-	if f != nil {
-		s.flying(f)
-	}
+	s.failing(c.volume.failureRecord(d.digest))
+	s.waiting(c, r, d)
 	return s, nil
 }
 
-func (s *Status) ready(m *Marker) {
-	s.State, s.Serving = StateReady, m.Digest
+// serving reads the marker of the generation that calls get; nil if there is
+// none.
+func (c *Cache) serving(r *Recipe, d digested) (*Marker, error) {
+	if env := c.ready.peek(r.key()); env != nil {
+		return c.volume.published(env.Digest)
+	}
+	if marker, err := c.volume.published(d.digest); marker != nil || err != nil {
+		return marker, err
+	}
+	if before := c.volume.pointsAt(r.Pack, r.Runtime.Name); before != "" {
+		return c.volume.published(before)
+	}
+	return nil, nil
+}
+
+func (s *Status) serves(m *Marker) {
+	s.Serving = m.Digest
 	s.Image, s.BuiltBy, s.BuildMS, s.Bytes, s.Files = m.Image, m.Builder, m.BuildMS, m.Bytes, m.Files
-	if at, err := time.Parse(time.RFC3339, m.BuiltAt); err == nil {
+	if at := m.builtAt(); !at.IsZero() {
 		s.BuiltAt = &at
 	}
 }
 
-func (s *Status) flying(f *flight) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.State = StateBuilding
-	if f.phase == PhaseQueued {
+// failing tells about the last build of what isn't ready.
+func (s *Status) failing(record *failureRecord) {
+	if record == nil || s.State == StateReady {
+		return
+	}
+	s.State = StateFailed
+	if s.Serving != "" {
+		s.State = StateDegraded
+	}
+	s.Reason, s.Attempt, s.NextRetry = record.Reason, record.Attempt, &record.NextRetry
+}
+
+// waiting tells about a build that goes on or will, here or elsewhere.
+func (s *Status) waiting(c *Cache, r *Recipe, d digested) {
+	c.mu.Lock()
+	f, planned := c.flights[r.key()], c.planned[r.key()] != nil
+	c.mu.Unlock()
+	if f != nil && s.flying(f) || s.State == StateReady {
+		return
+	}
+	switch {
+	case c.volume.attempting(d.digest):
+		s.State = StateBuilding // by another gateway, or by one that died and whose builder is adopted by the next call
+	case planned, s.State == StateAbsent && s.Serving != "":
 		s.State = StateQueued
 	}
-	s.Phase = string(f.phase)
+}
+
+// flying reports false of a flight that has only looked so far.
+func (s *Status) flying(f *flight) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch f.phase {
+	case "", PhaseFailed, PhasePublished:
+		return false
+	case PhaseQueued:
+		s.State = StateQueued
+	default:
+		s.State = StateBuilding
+	}
+	since := f.since
+	s.Phase, s.Since = string(f.phase), &since
+	return true
 }
 
 // BuildLog returns what the last build of a recipe's environment printed.

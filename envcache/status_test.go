@@ -28,9 +28,7 @@ func TestStatusFollowsAnEnvironment(t *testing.T) {
 	if log, err := c.BuildLog(recipe); err == nil {
 		t.Errorf("BuildLog() of nothing = %q", log)
 	}
-	if err := c.Prepare(recipe); err != nil {
-		t.Fatal(err)
-	}
+	c.Plan([]*Recipe{recipe})
 	told.await(t, waiting)
 	if s := want(StateBuilding); s.Phase != string(PhaseInstall) {
 		t.Errorf("phase = %s", s.Phase)
@@ -49,9 +47,11 @@ func TestStatusFollowsAnEnvironment(t *testing.T) {
 	write(t, recipe.PackDir+"/deps.txt", "b\n")
 	broken := *recipe
 	broken.Revision = "r2"
-	mustFail(t, c, &broken)
+	if err := mustLand(t, c, &broken); err == nil {
+		t.Fatal("the broken pack's build succeeded")
+	}
 	recipe = &broken
-	if s := want(StateFailed); s.Attempt != 1 || s.NextRetry == nil || !strings.Contains(s.Reason, "exit code 4") {
+	if s := want(StateDegraded); s.Serving != env.Digest || s.Attempt != 1 || s.NextRetry == nil || !strings.Contains(s.Reason, "exit code 4") {
 		t.Errorf("Status() = %+v", s)
 	}
 }

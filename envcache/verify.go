@@ -26,9 +26,11 @@ type treeSize struct{ bytes, files int64 }
 // lets the interpreter show that it runs, and writes the marker. Repeating it
 // changes nothing.
 func (c *Cache) verify(ctx context.Context, r *Recipe, d digested, attempt string, started time.Time) error {
-	// A marker that came out of the builder is not ours.
-	if err := os.RemoveAll(filepath.Join(attempt, markerFile)); err != nil {
-		return err
+	// What came out of the builder under these names is not ours.
+	for _, name := range []string{markerFile, listingFile} {
+		if err := os.RemoveAll(filepath.Join(attempt, name)); err != nil {
+			return err
+		}
 	}
 	inside := ""
 	if c.Layout.Isolated {
@@ -46,16 +48,20 @@ func (c *Cache) verify(ctx context.Context, r *Recipe, d digested, attempt strin
 	if err := r.unchanged(d.inputs); err != nil {
 		return err
 	}
-	return c.mark(attempt, d, size, started)
+	listing, err := writeListing(attempt)
+	if err != nil {
+		return fmt.Errorf("list the environment: %w", err)
+	}
+	return c.mark(attempt, Marker{
+		Digest: d.digest, Inputs: d.inputs, Builder: c.GatewayID, Image: d.inputs.Image,
+		Bytes: size.bytes, Files: size.files, Listing: listing,
+		BuiltAt: time.Now().UTC().Format(time.RFC3339Nano), BuildMS: time.Since(started).Milliseconds(),
+	})
 }
 
 // mark writes the marker into an attempt that was found whole.
-func (c *Cache) mark(attempt string, d digested, size treeSize, started time.Time) error {
-	content, err := json.MarshalIndent(Marker{
-		Digest: d.digest, Inputs: d.inputs, Builder: c.GatewayID, Image: d.inputs.Image,
-		Bytes: size.bytes, Files: size.files,
-		BuiltAt: time.Now().UTC().Format(time.RFC3339), BuildMS: time.Since(started).Milliseconds(),
-	}, "", "  ")
+func (c *Cache) mark(attempt string, marker Marker) error {
+	content, err := json.MarshalIndent(marker, "", "  ")
 	if err != nil {
 		return err
 	}

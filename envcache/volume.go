@@ -17,6 +17,10 @@ import (
 // markerFile says that an environment is whole; it is written last.
 const markerFile = ".attune-env.json"
 
+// listingFile lists every file of an environment as it was published, for
+// whoever wants to know whether it still is.
+const listingFile = ".attune-files"
+
 // volume is the directory that gateways and containers share. What correctness
 // rests on (publishing once, never by halves) is here, and asks no lock.
 type volume struct{ root string }
@@ -60,9 +64,10 @@ type Marker struct {
 	Builder string `json:"builder"` // gateway ID
 	Bytes   int64  `json:"bytes"`
 	Files   int64  `json:"files"`
-	BuiltAt string `json:"built_at"` // RFC 3339
+	BuiltAt string `json:"built_at"` // RFC 3339, with nanoseconds
 	BuildMS int64  `json:"build_ms"`
 	Image   string `json:"image"`
+	Listing string `json:"listing,omitempty"` // SHA-256 of the list of files
 }
 
 // published reads the marker of a generation; nil if there is none. Anything

@@ -114,7 +114,7 @@ func TestBuildQueueIsBounded(t *testing.T) {
 		recipes[i].Pack = ref
 	}
 	for i, phase := range []Phase{PhaseInstall, PhaseQueued} {
-		if err := c.Prepare(recipes[i]); err != nil {
+		if _, err := c.join(recipes[i]); err != nil {
 			t.Fatal(err)
 		}
 		told.await(t, func(e Event) bool { return e.Pack == recipes[i].Pack && e.Phase == phase })

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"attune/envcache"
@@ -38,14 +37,16 @@ type gateway struct {
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
 
-	catalog   atomic.Pointer[pack.Catalog]
+	packs     *execution.Packs
 	images    *execution.Images
 	cache     *envcache.Cache
 	inventory *execution.Inventory
+	provision *execution.Provisioner
 	recorder  *execution.Recorder
 	pools     *runtimes.Pools
 	runner    *execution.Runner
 	server    *api.Server
+	isolation isolation
 
 	closers []closer // in the order of assembly
 }
@@ -71,8 +72,8 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	if g.registry, err = config.registry(); err != nil {
 		return nil, err
 	}
-	if err = g.loadCatalog(); err != nil {
-		return nil, err
+	if g.packs, err = execution.LoadPacks(config.PacksBaseDir, g.registry); err != nil {
+		return nil, fmt.Errorf("packs_base_dir (%s): %w", config.Origin("packs_base_dir"), err)
 	}
 	if err = g.openEngine(ctx); err != nil {
 		return nil, err
@@ -90,17 +91,10 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	if err = g.buildParts(root, environ, events); err != nil {
 		return nil, err
 	}
-	return g, g.removeLeftovers(ctx, root)
-}
-
-// loadCatalog reads the packs; a pack with faults is in it as broken.
-func (g *gateway) loadCatalog() error {
-	catalog, err := pack.LoadCatalog(g.config.PacksBaseDir, g.registry, pack.LoadOptions{})
-	if err != nil {
-		return fmt.Errorf("packs_base_dir (%s): %w", g.config.Origin("packs_base_dir"), err)
+	if err = g.removeLeftovers(ctx, root); err != nil {
+		return nil, err
 	}
-	g.catalog.Store(catalog)
-	return nil
+	return g, g.proveIsolation(ctx)
 }
 
 // openState opens what keeps executions: Redis where it is configured, and the
@@ -139,14 +133,16 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 		Queue: g.config.Pool.Queue, IdleTimeout: time.Duration(g.config.Pool.IdleTimeout),
 	}, g.log)
 	g.onClose("instances", g.pools.Close)
-	g.images = execution.NewImages(g.engine)
-	g.inventory = &execution.Inventory{Catalog: g.catalog.Load, Cache: g.cache, Images: g.images, Logger: g.log}
+	g.images = execution.NewImages(g.engine, g.admit)
+	g.inventory = &execution.Inventory{Catalog: g.packs.Catalog, Cache: g.cache, Images: g.images, Logger: g.log}
+	g.provision = &execution.Provisioner{Packs: g.packs, Inventory: g.inventory, Ahead: g.config.Build.Ahead}
+	g.packs.OnChange(g.packsChanged)
 	g.recorder = execution.NewRecorder(g.store, execution.Retention{
 		MaxAge: time.Duration(g.config.Executions.MaxAge), Keep: g.config.Executions.Keep,
 	}, g.log)
 	limits := g.config.Limits
 	g.runner = execution.NewRunner(execution.Options{
-		Catalog: g.catalog.Load, Environments: g.cache, Instances: g.pools, Images: g.images,
+		Catalog: g.packs.Catalog, Environments: g.cache, Instances: g.pools, Images: g.images,
 		Box: box, Recorder: g.recorder, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
 		Limits: execution.Limits{
 			MaxTimeout: time.Duration(limits.MaxTimeout), Result: int64(limits.Result),
@@ -168,12 +164,13 @@ func (g *gateway) newCache(root string, box *runtimes.Box, events func(envcache.
 			Waiter: time.Duration(build.Waiter), Lease: time.Duration(build.Lease),
 			PollMin: time.Duration(build.Poll), PollMax: time.Duration(build.MaxPoll),
 			FreeSpace: int64(build.FreeSpace), MaxBytes: int64(build.MaxBytes), MaxFiles: build.MaxFiles,
-			Memory: int64(build.Memory), CPU: build.CPU,
+			Memory: int64(build.Memory), CPU: build.CPU, Keep: build.Keep, PruneAfter: time.Duration(build.PruneAfter),
 		},
 		Log: g.log, Events: events,
 	}
 	if g.redis != nil {
 		options.Shared = g.redis.Leaser()
+		options.References = g.redis.References(g.id, 3*options.Limits.Lease)
 	}
 	return envcache.New(options)
 }
@@ -185,7 +182,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 		connections = -1 // the api's word for "not bounded"
 	}
 	return api.New(api.Options{
-		Invoker: g.runner, Catalog: g.catalog.Load, Environments: g.inventory, Store: g.recorder,
+		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
 		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),

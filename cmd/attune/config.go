@@ -24,6 +24,9 @@ type Config struct {
 
 	// PacksBaseDir holds one directory per pack. Default /opt/attune/packs.
 	PacksBaseDir string `yaml:"packs_base_dir"`
+	// Watch reads the packs again whenever their files change, which is for
+	// development. Default false: on SIGHUP and when one is registered.
+	Watch bool `yaml:"watch"`
 	// RuntimeEnvsDir holds the environments: a directory (it contains a slash)
 	// or the name of a volume of the engine. Default /opt/attune/runtime_envs.
 	RuntimeEnvsDir string `yaml:"runtime_envs_dir"`
@@ -106,6 +109,9 @@ type BuildConfig struct {
 	Memory Bytes `yaml:"memory"`
 	// CPU of one builder, in cores. Default 2.
 	CPU float64 `yaml:"cpu"`
+	// Ahead starts the builds of what isn't ready when the gateway starts and
+	// when packs change. Default true; false = when it is called for.
+	Ahead bool `yaml:"ahead"`
 	// Concurrency is how many builds run at once. Default 2.
 	Concurrency int `yaml:"concurrency"`
 	// Queue is how many builds may wait for their turn. Default 32; beyond it
@@ -129,6 +135,12 @@ type BuildConfig struct {
 	Poll Duration `yaml:"poll"`
 	// MaxPoll is how often it does at last. Default 2s.
 	MaxPoll Duration `yaml:"max_poll"`
+	// Keep is how many generations of an environment stay, the serving one
+	// among them: as many can be gone back to. Default 2.
+	Keep int `yaml:"keep"`
+	// PruneAfter is how long another generation stays that nobody uses.
+	// Default 1h.
+	PruneAfter Duration `yaml:"prune_after"`
 }
 
 // LimitsConfig bounds actions. Memory, CPU, Pids and Tmp are what a pack gets
@@ -203,9 +215,10 @@ func DefaultConfig() Config {
 		Engine:         EngineDocker,
 		Build: BuildConfig{
 			CABundle: CABundleAuto, Network: "outbound",
-			Timeout: minutes(15), Memory: 2 * GiB, CPU: 2, Concurrency: 2, Queue: 32,
+			Timeout: minutes(15), Memory: 2 * GiB, CPU: 2, Ahead: true, Concurrency: 2, Queue: 32,
 			Waiter: seconds(25), FreeSpace: 512 * MiB, MaxBytes: 2 * GiB, MaxFiles: 200_000,
 			Lease: seconds(30), Poll: Duration(250 * time.Millisecond), MaxPoll: seconds(2),
+			Keep: 2, PruneAfter: Duration(time.Hour),
 		},
 		Limits: LimitsConfig{
 			Memory: 256 * MiB, CPU: 1, Pids: 128, Tmp: 64 * MiB, Files: 1024,

@@ -138,6 +138,8 @@ func (k *configCheck) build() {
 	k.duration("build.lease", b.Lease, 300*time.Millisecond, time.Hour)
 	k.duration("build.poll", b.Poll, time.Millisecond, time.Minute)
 	k.duration("build.max_poll", b.MaxPoll, time.Duration(b.Poll), time.Minute)
+	k.count("build.keep", int64(b.Keep), 1, 16)
+	k.duration("build.prune_after", b.PruneAfter, 0, 10_000*time.Hour)
 }
 
 // buildVars never shows a value: it may hold a password.

@@ -211,7 +211,7 @@ func TestShippedConfiguration(t *testing.T) {
 			t.Errorf("%s has no comment above it in %s", s.Key, path)
 		}
 	}
-	want := []string{"packs_base_dir", "runtime_envs_dir", "state_dir", "network.outbound"}
+	want := []string{"packs_base_dir", "watch", "runtime_envs_dir", "state_dir", "network.outbound"}
 	if diff := cmp.Diff(want, differ); diff != "" {
 		t.Errorf("settings that differ from the defaults (-want +got):\n%s", diff)
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 	"golang.org/x/sync/errgroup"
+
+	"attune/gateway/pack"
 )
 
 // Run serves until the signal to stop, then drains and removes every instance.
@@ -53,6 +55,10 @@ func (g *gateway) serve(ctx context.Context) error {
 	parts.Go(func() error { return g.recorder.Run(background) })
 	parts.Go(func() error { return g.cache.Run(background) })
 	parts.Go(func() error { return g.reloadOn(background, hangup) })
+	if g.config.Watch {
+		parts.Go(func() error { return g.watchPacks(background) })
+	}
+	g.provision.Start()
 	err := g.server.Serve(ctx)
 	g.log.Info("stopping")
 	g.drain()
@@ -62,7 +68,7 @@ func (g *gateway) serve(ctx context.Context) error {
 
 // greet says where the gateway listens and what it serves.
 func (g *gateway) greet() {
-	catalog := g.catalog.Load()
+	catalog := g.packs.Catalog()
 	for _, broken := range catalog.Broken() {
 		g.log.Error("pack has faults and is not served", "pack", broken.Name, "faults", broken.Err.Error())
 	}
@@ -97,14 +103,25 @@ func (g *gateway) reloadOn(ctx context.Context, hangup <-chan os.Signal) error {
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
-			if err := g.loadCatalog(); err != nil {
-				g.log.Error("packs could not be read again; serving the ones from before", "error", err)
-				continue
-			}
-			g.images.Refresh()
-			g.pools.Renew()
-			g.cache.Retain(g.inventory.Recipes())
-			g.log.Info("packs were read again", slog.Int("packs", len(g.catalog.Load().Packs())))
+			g.reload()
 		}
 	}
+}
+
+// reload reads the packs again. A reload is also when a runtime's image is
+// looked up anew, and when every instance is started anew: one holds the pack's
+// directory, which may have been replaced.
+func (g *gateway) reload() {
+	g.images.Refresh()
+	if err := g.packs.Reload(); err != nil {
+		g.log.Error("packs could not be read again; serving the ones from before", "error", err)
+		return
+	}
+	g.log.Info("packs were read again", slog.Int("packs", len(g.packs.Catalog().Packs())))
+}
+
+// packsChanged follows a change of the catalog, however it came about.
+func (g *gateway) packsChanged(before, after *pack.Catalog) {
+	g.pools.Renew()
+	g.provision.Changed(context.Background(), before, after)
 }

@@ -122,6 +122,8 @@ func (s setting) setScalar(text string) error {
 	switch s.Value.Interface().(type) {
 	case string:
 		value = text
+	case bool:
+		value, err = parseSwitch(text)
 	case Bytes:
 		value, err = ParseBytes(text)
 	case Duration:
@@ -138,6 +140,13 @@ func (s setting) setScalar(text string) error {
 	}
 	s.Value.Set(reflect.ValueOf(value).Convert(s.Value.Type()))
 	return nil
+}
+
+func parseSwitch(text string) (bool, error) {
+	if text != "true" && text != "false" {
+		return false, fmt.Errorf("%q is neither true nor false", text)
+	}
+	return text == "true", nil
 }
 
 func parseWhole(text string, bits int) (int64, error) {

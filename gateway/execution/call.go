@@ -8,6 +8,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"attune/envcache"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -23,6 +24,7 @@ type call struct {
 	timeout   time.Duration
 	deadline  time.Time
 	arrived   time.Time
+	progress  func(envcache.Event) // nil = nobody asks
 	execution *Execution
 }
 
@@ -57,7 +59,7 @@ func (r *Runner) accept(request Request) (*call, error) {
 	timeout := min(cmp.Or(request.Timeout, action.Timeout), action.Timeout, r.Limits.MaxTimeout)
 	return &call{
 		pack: p, action: action, stdin: stdin, timeout: timeout,
-		arrived: request.Arrived, deadline: request.Arrived.Add(timeout),
+		arrived: request.Arrived, deadline: request.Arrived.Add(timeout), progress: request.Progress,
 		execution: &Execution{
 			ID: request.ID, Action: action.Ref.String(), Pack: string(p.Ref), Gateway: r.GatewayID,
 			Status: StatusRunning, CreatedAt: request.Arrived.UTC(),

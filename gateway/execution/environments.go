@@ -31,13 +31,20 @@ const imageTimeout = 5 * time.Second
 func (i *Inventory) Recipes() []*envcache.Recipe {
 	var recipes []*envcache.Recipe
 	for _, p := range i.Catalog().Packs() {
-		if !p.Enabled {
-			continue
-		}
-		for _, rt := range runtimesOf(p) {
-			if r := i.recipe(p, rt); r != nil {
-				recipes = append(recipes, r)
-			}
+		recipes = append(recipes, i.recipesOf(p)...)
+	}
+	return recipes
+}
+
+// recipesOf lists what one pack needs; nothing if it is disabled.
+func (i *Inventory) recipesOf(p *pack.Pack) []*envcache.Recipe {
+	var recipes []*envcache.Recipe
+	if !p.Enabled {
+		return nil
+	}
+	for _, rt := range runtimesOf(p) {
+		if r := i.recipe(p, rt); r != nil {
+			recipes = append(recipes, r)
 		}
 	}
 	return recipes
@@ -71,18 +78,20 @@ func (i *Inventory) recipe(p *pack.Pack, rt *runtimes.Runtime) *envcache.Recipe 
 func (i *Inventory) List() []envcache.Status {
 	list := []envcache.Status{}
 	for _, r := range i.Recipes() {
-		list = append(list, i.status(r))
+		status := i.status(r)
+		status.Packages = nil
+		list = append(list, status)
 	}
 	return list
 }
 
-// Show tells about one environment.
+// Show tells all about one environment.
 func (i *Inventory) Show(ref, runtime string) (envcache.Status, bool) {
 	r := i.find(ref, runtime)
 	if r == nil {
 		return envcache.Status{}, false
 	}
-	return i.status(r), true
+	return i.whole(r), true
 }
 
 // Log returns what the last build of an environment printed.
@@ -93,6 +102,83 @@ func (i *Inventory) Log(ref, runtime string) ([]byte, bool) {
 	}
 	content, err := i.Cache.BuildLog(r)
 	return content, err == nil
+}
+
+// Subscribe follows the builds of an environment; false if there is none.
+func (i *Inventory) Subscribe(ref, runtime string) (*envcache.Subscription, bool) {
+	if i.find(ref, runtime) == nil {
+		return nil, false
+	}
+	return i.Cache.Subscribe(ref, runtime), true
+}
+
+// Build starts a build, whatever the back-off says. ErrNoEnvironment.
+func (i *Inventory) Build(ref, runtime string) (envcache.Status, error) {
+	return i.change(ref, runtime, i.Cache.Build)
+}
+
+// Rebuild starts a build of the same inputs beside the serving generation.
+// ErrNoEnvironment.
+func (i *Inventory) Rebuild(ref, runtime string) (envcache.Status, error) {
+	return i.change(ref, runtime, i.Cache.Rebuild)
+}
+
+// Rollback makes an earlier generation serve; an empty digest is the one before.
+// ErrNoEnvironment, envcache.ErrNoGeneration.
+func (i *Inventory) Rollback(ref, runtime, digest string) (envcache.Status, error) {
+	return i.change(ref, runtime, func(r *envcache.Recipe) error {
+		ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
+		defer cancel()
+		return i.Cache.Rollback(ctx, r, digest)
+	})
+}
+
+// rollbackTimeout bounds what is a pointer's flip and no build.
+const rollbackTimeout = 10 * time.Second
+
+func (i *Inventory) change(ref, runtime string, f func(*envcache.Recipe) error) (envcache.Status, error) {
+	r := i.find(ref, runtime)
+	if r == nil {
+		return envcache.Status{}, ErrNoEnvironment
+	}
+	if err := f(r); err != nil {
+		return envcache.Status{}, err
+	}
+	return i.whole(r), nil
+}
+
+// Verify compares the serving generation with what was published.
+// ErrNoEnvironment, envcache.ErrNotBuilt.
+func (i *Inventory) Verify(ctx context.Context, ref, runtime string) (envcache.Verification, error) {
+	r := i.find(ref, runtime)
+	if r == nil {
+		return envcache.Verification{}, ErrNoEnvironment
+	}
+	return i.Cache.Verify(ctx, r)
+}
+
+// Prune deletes the generations that nobody needs; see envcache.Cache.Prune.
+func (i *Inventory) Prune(ctx context.Context, all bool) ([]envcache.Pruned, error) {
+	return i.Cache.Prune(ctx, all)
+}
+
+// Remove forgets an environment. ErrNoEnvironment.
+func (i *Inventory) Remove(ctx context.Context, ref, runtime string) error {
+	if i.find(ref, runtime) == nil {
+		return ErrNoEnvironment
+	}
+	return i.Cache.Remove(ctx, ref, runtime)
+}
+
+// whole is a status with what a listing leaves out.
+func (i *Inventory) whole(r *envcache.Recipe) envcache.Status {
+	s := i.status(r)
+	generations, err := i.Cache.Generations(r)
+	if err != nil {
+		i.Logger.Warn("generations can't be read", "pack", r.Pack, "runtime", r.Runtime.Name, "error", err)
+	}
+	s.Generations = generations
+	return s
 }
 
 func (i *Inventory) status(r *envcache.Recipe) envcache.Status {

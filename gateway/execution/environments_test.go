@@ -52,7 +52,7 @@ func TestInventoryWithoutAnImage(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, map[string]action{"a.failing": {"runner_type: failing\n", "true"}}, nil)
 	i := r.inventory()
-	i.Images = NewImages(&imageEngine{err: container.ErrNoImage})
+	i.Images = NewImages(&imageEngine{err: container.ErrNoImage}, anyImage)
 	if list := i.List(); len(list) != 0 {
 		t.Errorf("List() = %+v", list)
 	}

@@ -91,7 +91,7 @@ func TestProgramThatCanNotBeStarted(t *testing.T) {
 // Each error of a part has one answer.
 func TestClassify(t *testing.T) {
 	t.Parallel()
-	r := NewRunner(Options{Images: NewImages(nil)})
+	r := NewRunner(Options{Images: NewImages(nil, anyImage)})
 	left, leave := context.WithCancelCause(t.Context())
 	leave(errLeft)
 	abandoned, abandon := context.WithCancelCause(t.Context())
@@ -158,7 +158,7 @@ func (e *imageEngine) Image(context.Context, string) (container.Image, error) {
 func TestImagesAreResolvedOnce(t *testing.T) {
 	t.Parallel()
 	engine := &imageEngine{image: container.Image{ID: "sha256:1"}}
-	images := NewImages(engine)
+	images := NewImages(engine, anyImage)
 	rt := &runtimes.Runtime{Name: "python", Image: "attune/python"}
 	for range 3 {
 		if image, err := images.Resolve(t.Context(), rt); err != nil || image.ID != "sha256:1" {

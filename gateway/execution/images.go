@@ -14,14 +14,18 @@ import (
 // the gateway is told to look again.
 type Images struct {
 	engine container.Engine
+	// admit decides whether containers may be made at all, each time an image
+	// was looked up.
+	admit func(context.Context, container.Image) error
 
 	mu   sync.RWMutex
 	byRT map[string]container.Image // runtime name →
 }
 
-// NewImages returns an empty cache over an engine.
-func NewImages(engine container.Engine) *Images {
-	return &Images{engine: engine, byRT: make(map[string]container.Image)}
+// NewImages returns an empty cache over an engine. admit is asked before an
+// image is used for the first time; its error keeps the image from being used.
+func NewImages(engine container.Engine, admit func(context.Context, container.Image) error) *Images {
+	return &Images{engine: engine, admit: admit, byRT: make(map[string]container.Image)}
 }
 
 // Resolve returns the image of a runtime. Errors: container.ErrNoImage,
@@ -41,6 +45,9 @@ func (i *Images) Resolve(ctx context.Context, rt *runtimes.Runtime) (container.I
 	if len(image.Volumes) > 0 {
 		return container.Image{}, fmt.Errorf("image %s of runtime %s declares VOLUME %v, which would be writable: %w",
 			rt.Image, rt.Name, image.Volumes, errBadImage)
+	}
+	if err := i.admit(ctx, image); err != nil {
+		return container.Image{}, err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

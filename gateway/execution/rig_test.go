@@ -66,7 +66,7 @@ func newRigOn(t *testing.T, engine container.Engine, layout runtimes.Layout, act
 	r.recorder = NewRecorder(r.store, Retention{}, log)
 	options := Options{
 		Catalog: func() *pack.Catalog { return catalog }, Environments: cache, Instances: pools,
-		Images: NewImages(engine), Box: box, Recorder: r.recorder, GatewayID: "gw",
+		Images: NewImages(engine, anyImage), Box: box, Recorder: r.recorder, GatewayID: "gw",
 		Outbound: func(pack.Ref) bool { return false }, Log: log,
 		Limits: Limits{
 			MaxTimeout: time.Minute, Result: 1 << 16, Log: 1 << 10, Grace: 100 * time.Millisecond,
@@ -241,3 +241,6 @@ func world(t *testing.T, dir string) {
 		}
 	}
 }
+
+// anyImage is admitted.
+func anyImage(context.Context, container.Image) error { return nil }

@@ -16,9 +16,12 @@ import (
 
 // Environments is the part of envcache that a call needs.
 type Environments interface {
-	// Ensure returns the built environment, or why there is none; see
-	// envcache.Cache.Ensure.
+	// Ensure returns the built environment, which the caller releases, or why
+	// there is none; see envcache.Cache.Ensure.
 	Ensure(ctx context.Context, r *envcache.Recipe) (*envcache.Environment, error)
+	// Follow is Ensure for a caller who is told what happens; see
+	// envcache.Cache.Follow.
+	Follow(ctx context.Context, r *envcache.Recipe, told func(envcache.Event)) (*envcache.Environment, error)
 }
 
 // Instances is the part of runtimes.Pools that a call needs.
@@ -114,10 +117,11 @@ func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
 	// agent's, which knows whether it killed in time.
 	waiting, cancel := context.WithDeadline(ctx, call.deadline)
 	defer cancel()
-	shape, err := r.shape(waiting, call)
+	shape, release, err := r.shape(waiting, call)
 	if err != nil {
 		return nil, r.explain(ctx, call, "environment", err)
 	}
+	defer release()
 	process, err := r.Box.Process(shape, call.action.EntryPoint, call.action.Vars, call.reserved(r.Box.Layout))
 	if err != nil {
 		return nil, r.explain(ctx, call, "start", err)
@@ -131,12 +135,13 @@ func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
 }
 
 // shape says what instance the call needs, once its environment is there.
-func (r *Runner) shape(ctx context.Context, call *call) (*runtimes.Shape, error) {
+// release ends the call's hold on that.
+func (r *Runner) shape(ctx context.Context, call *call) (_ *runtimes.Shape, release func(), err error) {
 	start := time.Now()
 	defer func() { call.execution.Timing.Environment = milliseconds(time.Since(start)) }()
 	image, err := r.Images.Resolve(ctx, call.action.Runtime)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	shape := &runtimes.Shape{
 		Pack: string(call.pack.Ref), Revision: call.pack.Revision, PackDir: call.pack.Dir,
@@ -144,14 +149,25 @@ func (r *Runner) shape(ctx context.Context, call *call) (*runtimes.Shape, error)
 		Network: call.action.Network, Limits: call.action.Limits.Or(r.Limits.Defaults),
 	}
 	if !shape.Runtime.HasEnvironment() {
-		return shape, nil
+		return shape, func() {}, nil
 	}
-	env, err := r.Environments.Ensure(ctx, recipe(call.pack, shape.Runtime, image))
+	env, err := r.environment(ctx, call, image)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	shape.Digest, shape.EnvDir = env.Digest, env.Dir
-	return shape, nil
+	if env.Image.ID != image.ID {
+		shape.Image = env.Image // the generation before serves, in the image before
+	}
+	return shape, env.Release, nil
+}
+
+func (r *Runner) environment(ctx context.Context, call *call, image container.Image) (*envcache.Environment, error) {
+	recipe := recipe(call.pack, call.action.Runtime, image)
+	if call.progress == nil {
+		return r.Environments.Ensure(ctx, recipe)
+	}
+	return r.Environments.Follow(ctx, recipe, call.progress)
 }
 
 // execute runs the program in an instance. An instance that is lost before its

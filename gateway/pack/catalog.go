@@ -54,14 +54,36 @@ func LoadCatalog(packsDir string, reg *runtimes.Registry, opt LoadOptions) (*Cat
 	_ = group.Wait() // the faults are in errs
 	catalog := &Catalog{byRef: map[Ref]*Pack{}, actions: map[ActionRef]*Action{}}
 	for i, entry := range entries {
-		if errs[i] != nil {
-			catalog.broken = append(catalog.broken, Broken{entry.Name(), errs[i]})
-			continue
-		}
-		catalog.byRef[packs[i].Ref] = packs[i]
+		catalog.add(entry.Name(), packs[i], errs[i])
 	}
 	catalog.settle()
 	return catalog, nil
+}
+
+func (c *Catalog) add(name string, pack *Pack, err error) {
+	if err != nil {
+		c.broken = append(c.broken, Broken{name, err})
+		return
+	}
+	c.byRef[pack.Ref] = pack
+}
+
+// With returns a catalog in which one directory of packsDir was read again, and
+// the broken packs with it, because they may have waited for this one. All
+// others are as they were.
+func (c *Catalog) With(packsDir, name string, reg *runtimes.Registry, opt LoadOptions) *Catalog {
+	next := &Catalog{byRef: maps.Clone(c.byRef), actions: map[ActionRef]*Action{}}
+	delete(next.byRef, Ref(name))
+	names := map[string]bool{name: true}
+	for _, broken := range c.broken {
+		names[broken.Name] = true
+	}
+	for name := range names {
+		pack, err := Load(filepath.Join(packsDir, name), reg, opt)
+		next.add(name, pack, err)
+	}
+	next.settle()
+	return next
 }
 
 // settle takes out packs whose dependencies aren't there, until all are, and
