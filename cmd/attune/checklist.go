@@ -49,7 +49,7 @@ func (b *buildLines) end(bool) {}
 type step struct {
 	phase envcache.Phase
 	began time.Duration // since the build's start
-	took  time.Duration // once done
+	took  time.Duration // once done; negative = nobody saw it
 	state stepState
 }
 
@@ -119,7 +119,7 @@ func (c *checklist) enter(phase envcache.Phase, elapsed time.Duration) {
 	c.steps[at].state, c.steps[at].began = stepNow, elapsed
 	for i := range c.steps[:at] {
 		if c.steps[i].state == stepAhead {
-			c.steps[i].state = stepDone
+			c.steps[i].state, c.steps[i].took = stepDone, -1
 		}
 	}
 }
@@ -167,7 +167,9 @@ func (c *checklist) redraw() {
 			busy = true
 			took = time.Since(c.started.Add(s.began)).Round(time.Second).String()
 		case stepDone, stepFailed:
-			took = rounded(s.took)
+			if s.took >= 0 {
+				took = rounded(s.took)
+			}
 		}
 		mark := marks[s.state]
 		line := screenLine{text: strings.TrimRight(fmt.Sprintf("  %s %-8s %s", mark.text, plain(string(s.phase)), took), " ")}

@@ -62,10 +62,10 @@ func (c buildFlags) run(ctx context.Context, p *program, verb string) error {
 		return c.tell(p, status, fmt.Sprintf("%s: %s", env.name(), status.State))
 	}
 	began := time.Now()
-	if underWay(status) {
-		progress := p.progressOf(env.name())
-		status, err = gateway.followBuild(ctx, env, progress)
-		progress.end(err == nil && status.State == envcache.StateReady)
+	if status.State != envcache.StateReady {
+		build := follower{gateway: gateway, env: env, digest: status.Digest, progress: p.progressOf(env.name())}
+		status, err = build.follow(ctx)
+		build.progress.end(err == nil && status.State == envcache.StateReady)
 		if err != nil {
 			return err
 		}
@@ -114,8 +114,8 @@ func (c buildFlags) failed(ctx context.Context, p *program, gateway *client, env
 			return err
 		}
 	}
-	if s.State != envcache.StateFailed && s.State != envcache.StateDegraded {
-		return exitError{exitFailed, fmt.Errorf("%s is %s: somebody has removed it meanwhile", env.name(), plain(string(s.State)))}
+	if s.State == envcache.StateAbsent {
+		return exitError{exitFailed, fmt.Errorf("%s was removed meanwhile", env.name())}
 	}
 	text := plain(s.Reason)
 	if s.Serving != "" {
@@ -129,10 +129,6 @@ func (c buildFlags) failed(ctx context.Context, p *program, gateway *client, env
 	return exitError{code: exitFailed}
 }
 
-func underWay(s envcache.Status) bool {
-	return s.State == envcache.StateBuilding || s.State == envcache.StateQueued
-}
-
 // Following a build survives a gateway that restarts: its successor adopts the
 // builder.
 const (
@@ -140,17 +136,28 @@ const (
 	followTries = 30 // in a row without an event
 )
 
-// followBuild shows a build until it has ended, and returns where the
-// environment stands then.
-func (c *client) followBuild(ctx context.Context, env environmentArgs, progress buildProgress) (envcache.Status, error) {
+// follower follows the build that somebody has just asked for to its end.
+type follower struct {
+	gateway  *client
+	env      environmentArgs
+	digest   string // what is built
+	progress buildProgress
+
+	began  bool   // the build was seen to go on
+	failed bool   // and to fail
+	reason string // of that
+}
+
+// follow returns where the environment stands after the build.
+func (f *follower) follow(ctx context.Context) (envcache.Status, error) {
 	for tries := 0; ; tries++ {
-		status, heard, err := c.followStream(ctx, env, progress)
+		status, heard, err := f.listen(ctx)
 		var no refused
 		switch {
 		case err == nil:
 			return status, nil
 		case ctx.Err() != nil:
-			return status, exitError{exitGateway, fmt.Errorf("stopped watching; the build goes on, and attune env show %s %s tells how it ends", env.Pack, env.Runtime)}
+			return status, exitError{exitGateway, fmt.Errorf("stopped watching; the build goes on, and attune env show %s %s tells how it ends", f.env.Pack, f.env.Runtime)}
 		case errors.As(err, &no) && !no.problem.Retryable:
 			return status, err
 		}
@@ -167,10 +174,10 @@ func (c *client) followBuild(ctx context.Context, env environmentArgs, progress 
 	}
 }
 
-// followStream reads one stream of events until it tells that no build is under
-// way. heard: it has told something at least.
-func (c *client) followStream(ctx context.Context, env environmentArgs, progress buildProgress) (status envcache.Status, heard bool, err error) {
-	stream, answer, err := c.stream(ctx, "GET", env.path()+"/events", eventMedia, nil)
+// listen reads one stream of events until the build has ended. heard: it has
+// told something at least.
+func (f *follower) listen(ctx context.Context) (status envcache.Status, heard bool, err error) {
+	stream, answer, err := f.gateway.stream(ctx, "GET", f.env.path()+"/events", eventMedia, nil)
 	if err != nil {
 		return status, false, err
 	}
@@ -186,17 +193,51 @@ func (c *client) followStream(ctx context.Context, env environmentArgs, progress
 		heard = true
 		switch e.name {
 		case "state":
+			status = envcache.Status{}
 			if err := json.Unmarshal(e.data, &status); err != nil {
 				return status, heard, err
 			}
-			if !underWay(status) {
+			if f.ended(&status) {
 				return status, heard, nil
 			}
 		case "phase", "log":
 			var build buildEvent
 			if json.Unmarshal(e.data, &build) == nil { // one that can't be shown is not missed
-				progress.event(build)
+				f.note(build)
 			}
 		}
 	}
+}
+
+// note shows an event. One of another digest is of a build that was under way
+// before, and whose end is not the one waited for.
+func (f *follower) note(e buildEvent) {
+	f.began = true
+	if e.Digest != "" && e.Digest != f.digest {
+		return
+	}
+	f.failed, f.reason = e.Phase == envcache.PhaseFailed, e.Reason
+	f.progress.event(e)
+}
+
+// ended tells whether a state is the one after the build. Right after it was
+// asked for, the build may not have begun; and one for which there was no room
+// leaves no trace in the state.
+func (f *follower) ended(s *envcache.Status) bool {
+	switch s.State {
+	case envcache.StateReady, envcache.StateFailed, envcache.StateDegraded:
+		return true
+	case envcache.StateBuilding:
+		f.began = true
+		return false
+	}
+	if f.failed {
+		s.State, s.Reason = envcache.StateFailed, f.reason
+		return true
+	}
+	if s.State == envcache.StateQueued {
+		f.began = true
+		return false
+	}
+	return f.began // it was absent before as well, but not after that
 }

@@ -21,6 +21,7 @@ type buildEvent struct {
 	Phase     envcache.Phase `json:"phase"`
 	Line      string         `json:"line"` // of the installer's output; empty on a change of phase
 	ElapsedMS int64          `json:"elapsed_ms"`
+	Reason    string         `json:"reason"` // of the phase failed
 }
 
 func (e buildEvent) elapsed() time.Duration { return time.Duration(e.ElapsedMS) * time.Millisecond }
@@ -47,7 +48,7 @@ func (c *client) watched(ctx context.Context, method, path string, body []byte, 
 			if json.Unmarshal(e.data, &build) == nil { // one that can't be shown is not missed
 				display.Show(envcache.Event{
 					Pack: build.Pack, Runtime: build.Runtime, Digest: build.Digest,
-					Phase: build.Phase, Line: build.Line, Elapsed: build.elapsed(),
+					Phase: build.Phase, Line: build.Line, Elapsed: build.elapsed(), // why it failed comes with the problem
 				})
 			}
 		case "result", "problem":

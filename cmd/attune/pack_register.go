@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"attune/envcache"
 )
@@ -13,7 +15,7 @@ import (
 type PackRegisterCmd struct {
 	clientFlags
 	outputFlag
-	Path  string `arg:"" help:"Directory of the pack, directly below packs_base_dir."`
+	Path  string `arg:"" help:"Directory of the pack directly below packs_base_dir, or its name there."`
 	Force bool   `help:"Read a pack again that is registered."`
 }
 
@@ -30,7 +32,7 @@ func (c *PackRegisterCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	path, err := filepath.Abs(c.Path)
+	path, err := c.directory()
 	if err != nil {
 		return exitError{exitUsage, err}
 	}
@@ -58,4 +60,14 @@ func (c *PackRegisterCmd) Run(ctx context.Context, p *program) error {
 		environmentTable(registered.Environments).write(p.Stdout, p.colours())
 	}
 	return nil
+}
+
+// directory is the path that the gateway is told. A plain name that is no
+// directory here is left as it is: the gateway knows where its packs are, which
+// in a container is somewhere else.
+func (c *PackRegisterCmd) directory() (string, error) {
+	if _, err := os.Stat(c.Path); err != nil && !strings.ContainsRune(c.Path, filepath.Separator) {
+		return c.Path, nil
+	}
+	return filepath.Abs(c.Path)
 }

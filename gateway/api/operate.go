@@ -116,6 +116,11 @@ func environmentPath(packRef, runtime string) string {
 	return "/api/v1/environments/" + packRef + "/" + runtime
 }
 
+const (
+	noSpace       = "there is not enough free space for another environment"
+	tooManyBuilds = "too many environments wait to be built"
+)
+
 // explain turns an error of what an operator has asked for into one that may be
 // shown. One that is not known here is the gateway's own fault, and logged.
 func explain(ctx context.Context, err error) error {
@@ -132,9 +137,9 @@ func explain(ctx context.Context, err error) error {
 	case errors.Is(err, envcache.ErrNotBuilt):
 		return refuse(codeNoGeneration, "the environment was never built")
 	case errors.Is(err, envcache.ErrStorageFull):
-		return later(execution.CodeEnvironmentStorage, "environment", "there is not enough free space for another environment", time.Minute)
+		return later(execution.CodeEnvironmentStorage, "environment", noSpace, time.Minute)
 	case errors.Is(err, envcache.ErrBusy):
-		return later(execution.CodeOverloaded, "environment", "too many environments wait to be built", 10*time.Second)
+		return later(execution.CodeOverloaded, "environment", tooManyBuilds, 10*time.Second)
 	case errors.Is(err, envcache.ErrClosed), errors.Is(context.Cause(ctx), errDrained):
 		return later(execution.CodeDraining, "gateway", "the gateway is shutting down", time.Second)
 	case errors.Is(context.Cause(ctx), errClientLeft):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -20,13 +21,30 @@ type buildEvent struct {
 	Phase     envcache.Phase `json:"phase"`
 	Line      string         `json:"line,omitempty"` // of the installer's output; empty on a change of phase
 	ElapsedMS int64          `json:"elapsed_ms"`
+	Reason    string         `json:"reason,omitempty"` // of the phase failed
 }
 
 func showEvent(e envcache.Event) buildEvent {
 	return buildEvent{
 		Pack: e.Pack, Runtime: e.Runtime, Digest: e.Digest, Phase: e.Phase, Line: e.Line,
-		ElapsedMS: e.Elapsed.Milliseconds(),
+		ElapsedMS: e.Elapsed.Milliseconds(), Reason: reasonOf(e.Err),
 	}
+}
+
+// reasonOf says why a build has failed, without what only the log may hold.
+func reasonOf(err error) string {
+	var failed *envcache.FailedError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &failed):
+		return failed.Reason
+	case errors.Is(err, envcache.ErrStorageFull):
+		return noSpace
+	case errors.Is(err, envcache.ErrBusy):
+		return tooManyBuilds
+	}
+	return "the gateway's log says why"
 }
 
 // How often the state is read again: events tell of builds of this gateway, and
@@ -97,6 +115,7 @@ func (w *watcher) watch(ctx context.Context, events <-chan envcache.Event, stop 
 			}
 			err = w.event(e)
 			if e.Phase.Ended() {
+				w.sent = nil // where that has led is told even if it is nowhere
 				recheck.Reset(recheckEnded)
 			}
 		case <-recheck.C:
@@ -127,14 +146,18 @@ func (w *watcher) event(e envcache.Event) error {
 	return w.out.send("phase", showEvent(e))
 }
 
-// state sends where the environment stands, if that is news. busy: a build is
+// state sends where the environment stands, if that is news. busy: a build may be
 // under way. ok is false when nobody is left to tell, or nothing to tell of.
 func (w *watcher) state() (busy, ok bool) {
 	status, found := w.show()
 	if !found {
 		return false, false
 	}
-	busy = status.State == envcache.StateBuilding || status.State == envcache.StateQueued
+	switch status.State {
+	case envcache.StateReady, envcache.StateDegraded, envcache.StateFailed:
+	default:
+		busy = true // or about to be: what others begin no event tells of
+	}
 	encoded, err := json.Marshal(status)
 	if err != nil || bytes.Equal(encoded, w.sent) {
 		return busy, err == nil

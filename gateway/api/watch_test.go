@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,12 +148,22 @@ func TestEnvironmentEvents(t *testing.T) {
 	}
 	// The end of a build is followed by the state that it has led to.
 	w.environments.becomes(envcache.StateDegraded)
-	w.environments.tell(envcache.Event{Phase: envcache.PhaseFailed})
-	if got := s.next(t); got.Event != "phase" || !strings.Contains(got.Data, `"phase":"failed"`) {
-		t.Errorf("event = %+v, want the phase failed", got)
-	}
-	if diff := cmp.Diff(state(5, envcache.StateDegraded), s.next(t)); diff != "" {
-		t.Errorf("event (-want +got):\n%s", diff)
+	for i, test := range []struct {
+		err    error
+		reason string
+	}{
+		{&envcache.FailedError{Reason: "the installer failed"}, "the installer failed"},
+		{fmt.Errorf("look: %w", envcache.ErrStorageFull), noSpace}, // the state is told again, although it is the same
+		{envcache.ErrBusy, tooManyBuilds},
+		{errors.New("open /var/" + canary), "the gateway's log says why"},
+	} {
+		w.environments.tell(envcache.Event{Phase: envcache.PhaseFailed, Err: test.err})
+		if got := s.next(t); got.Event != "phase" || !strings.HasSuffix(got.Data, `"phase":"failed","elapsed_ms":0,"reason":"`+test.reason+`"}`) {
+			t.Errorf("event = %+v, want the phase failed because %s", got, test.reason)
+		}
+		if diff := cmp.Diff(state(5+2*i, envcache.StateDegraded), s.next(t)); diff != "" {
+			t.Errorf("event (-want +got):\n%s", diff)
+		}
 	}
 }
 
