@@ -75,7 +75,7 @@ var digestGrammar = regexp.MustCompile(`^[0-9a-f]{32}$`)
 // Rollback makes an earlier generation serve: the one named, or the newest that
 // is older than the serving one. It lasts until the pack's manifests change, or
 // until Build or Rebuild. ErrNoGeneration.
-func (c *Cache) Rollback(ctx context.Context, r *Recipe, digest string) error {
+func (c *Cache) Rollback(r *Recipe, digest string) error {
 	d, err := c.digest(r)
 	if err != nil {
 		return err
@@ -104,16 +104,18 @@ func (c *Cache) Rollback(ctx context.Context, r *Recipe, digest string) error {
 		return err
 	}
 	c.known.Delete(r.key())
-	f, err := c.join(r)
+	if d, err = c.digest(r); err != nil {
+		return err
+	}
+	env, err := c.open(d.digest)
+	if err == nil && env == nil {
+		err = ErrNoGeneration // pruned by hand
+	}
 	if err != nil {
 		return err
 	}
-	select {
-	case <-f.done:
-		return f.failure()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	c.ready.put(r.key(), env)
+	return nil
 }
 
 // backTo finds the generation that a rollback leads to. The caller holds the

@@ -1,6 +1,7 @@
 package envcache
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,5 +87,38 @@ func TestProcessEngineBuildsAVirtualenv(t *testing.T) {
 	out, err := exec.Command(filepath.Join(env.Dir, "bin", "python3"), "-c", "import sys; print(sys.prefix)").CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != env.Dir {
 		t.Errorf("sys.prefix of the published environment = %s, %v, want %s", out, err, env.Dir)
+	}
+}
+
+// An engine that shows more than it was told to must not serve.
+func TestSelfTest(t *testing.T) {
+	t.Parallel()
+	engine := containertest.RequireDocker(t)
+	spy := &spyEngine{Engine: engine}
+	r := &rig{root: t.TempDir(), engine: spy}
+	image := containertest.RequireImage(t, engine)
+	world(t, TestAgentDir)
+	c := r.gateway(t, func(o *Options) { o.Layout.Isolated = true })
+	if err := c.SelfTest(t.Context(), image); err != nil {
+		t.Errorf("SelfTest() of a sound engine = %v", err)
+	}
+	spy.set(func(e *spyEngine) {
+		e.changeSpec = func(s *container.Spec) { s.Mounts[0].Source = c.volume.attempts() }
+	})
+	if err := os.Chmod(c.volume.attempts(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SelfTest(t.Context(), image); !errors.Is(err, ErrNotIsolated) {
+		t.Errorf("SelfTest() of an engine that shows the directory above = %v, want ErrNotIsolated", err)
+	}
+	spy.set(func(e *spyEngine) {
+		e.changeSpec = nil
+		e.create = func(container.Spec) error { return container.ErrUnavailable }
+	})
+	if err := c.SelfTest(t.Context(), image); !errors.Is(err, container.ErrUnavailable) || errors.Is(err, ErrNotIsolated) {
+		t.Errorf("SelfTest() of an engine that is away = %v", err)
+	}
+	if entries, err := os.ReadDir(c.volume.attempts()); err != nil || len(entries) > 0 {
+		t.Errorf("left over: %v, %v", entries, err)
 	}
 }

@@ -63,6 +63,11 @@ func (c *Cache) join(r *Recipe) (*flight, error) {
 
 func (c *Cache) fly(f *flight) {
 	env, err := c.find(c.ctx, f)
+	for err == nil && !c.asks(f.recipe, env.Digest) {
+		// Somebody has gone back, or asked for a rebuild, in the meantime.
+		env.Release()
+		env, err = c.find(c.ctx, f)
+	}
 	switch {
 	case err == nil:
 		c.ready.put(f.recipe.key(), env)
@@ -79,6 +84,12 @@ func (c *Cache) fly(f *flight) {
 	delete(c.flights, f.recipe.key())
 	c.mu.Unlock()
 	close(f.done)
+}
+
+// asks tells whether a generation is still the one that a recipe gets.
+func (c *Cache) asks(r *Recipe, digest string) bool {
+	k, ok := c.known.Load(r.key())
+	return !ok || k.(*known).digest == digest
 }
 
 // failure is why a flight has landed without an environment; nil while it flies.

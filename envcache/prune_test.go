@@ -79,7 +79,7 @@ func TestPruneKeepsTheLastGenerations(t *testing.T) {
 		t.Errorf("%v are left, want %v", got, want)
 	}
 	r.nothingLeft(t)
-	if err := c.Rollback(t.Context(), recipe, ""); err != nil {
+	if err := c.Rollback(recipe, ""); err != nil {
 		t.Errorf("Rollback() to the kept one = %v", err)
 	}
 }
@@ -174,7 +174,7 @@ func TestPruneLeavesWhatWasGoneBackTo(t *testing.T) {
 	c := r.gateway(t, nil)
 	recipe := r.recipe(t, "true")
 	digests := generationsOf(t, c, recipe, 4)
-	if err := c.Rollback(t.Context(), recipe, digests[0]); err != nil {
+	if err := c.Rollback(recipe, digests[0]); err != nil {
 		t.Fatal(err)
 	}
 	mustPrune(t, c, true)

@@ -13,17 +13,21 @@ import (
 type spyEngine struct {
 	container.Engine
 
-	mu       sync.Mutex
-	builders int
-	create   func(container.Spec) error                    // before a create
-	wrap     func(container.Container) container.Container // what is created or found
-	find     func() error
+	mu         sync.Mutex
+	builders   int
+	create     func(container.Spec) error                    // before a create
+	wrap       func(container.Container) container.Container // what is created or found
+	find       func() error
+	changeSpec func(*container.Spec) // what is created instead
 }
 
 func (e *spyEngine) Create(ctx context.Context, spec container.Spec) (container.Container, error) {
 	e.mu.Lock()
-	create := e.create
+	create, change := e.create, e.changeSpec
 	e.mu.Unlock()
+	if change != nil {
+		change(&spec)
+	}
 	if create != nil {
 		if err := create(spec); err != nil {
 			return nil, err

@@ -136,7 +136,7 @@ func TestRollback(t *testing.T) {
 	first := r.recipe(t, "true")
 	old := mustEnsure(t, c, first)
 	defer old.Release()
-	if err := c.Rollback(t.Context(), first, ""); !errors.Is(err, ErrNoGeneration) {
+	if err := c.Rollback(first, ""); !errors.Is(err, ErrNoGeneration) {
 		t.Errorf("Rollback() with one generation = %v", err)
 	}
 	next := changed(t, first, "r2", "b==2\n")
@@ -146,12 +146,12 @@ func TestRollback(t *testing.T) {
 	fresh := wantStatus(t, c, next, StateReady).Digest
 	wantServed(t, other, next, fresh)
 	for _, bad := range []string{strings.Repeat("0", 32), "../" + old.Digest, "x"} {
-		if err := c.Rollback(t.Context(), next, bad); !errors.Is(err, ErrNoGeneration) {
+		if err := c.Rollback(next, bad); !errors.Is(err, ErrNoGeneration) {
 			t.Errorf("Rollback(%q) = %v, want ErrNoGeneration", bad, err)
 		}
 	}
 
-	if err := c.Rollback(t.Context(), next, ""); err != nil {
+	if err := c.Rollback(next, ""); err != nil {
 		t.Fatal(err)
 	}
 	wantServed(t, c, next, old.Digest)
@@ -186,7 +186,7 @@ func TestBuildTakesBackARollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := mustDigest(t, c, next)
-	if err := c.Rollback(t.Context(), next, ""); err != nil {
+	if err := c.Rollback(next, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Build(next); err != nil {
@@ -338,4 +338,49 @@ func TestPlannedIsQueuedAndCallersGoFirst(t *testing.T) {
 		t.Errorf("built in the order %v, want the caller's before the plan's", order)
 	}
 	r.engine.wantBuilders(t, 3)
+}
+
+// What is decided while a build runs holds when it has ended.
+func TestRollbackDuringABuild(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := newGate(t)
+	told := newEvents()
+	c := r.gateway(t, func(o *Options) { o.Events = told.take })
+	recipe := r.recipe(t, "test ! -e {pack_dir}/slow || { "+g.wait()+" }")
+	first := generationsOf(t, c, recipe, 2)[0]
+	write(t, filepath.Join(recipe.PackDir, "slow"), "")
+	if err := c.Rebuild(recipe); err != nil {
+		t.Fatal(err)
+	}
+	told.await(t, waiting)
+	if err := c.Rollback(recipe, first); err != nil {
+		t.Fatal(err)
+	}
+	wantServed(t, c, recipe, first)
+	g.open(t)
+	if err := mustLand(t, c, recipe); err != nil {
+		t.Fatal(err)
+	}
+	wantServed(t, c, recipe, first)
+	wantPointer(t, c, first)
+	r.engine.wantBuilders(t, 3)
+}
+
+func TestRebuildDuringABuild(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := newGate(t)
+	told := newEvents()
+	c := r.gateway(t, func(o *Options) { o.Events = told.take })
+	recipe := r.recipe(t, "test -e {pack_dir}/quick || { "+g.wait()+" }")
+	c.Plan([]*Recipe{recipe})
+	told.await(t, waiting)
+	write(t, filepath.Join(recipe.PackDir, "quick"), "")
+	if err := c.Rebuild(recipe); err != nil {
+		t.Fatal(err)
+	}
+	g.open(t)
+	waitServed(t, c, recipe, mustDigest(t, c, recipe))
+	r.engine.wantBuilders(t, 2)
 }

@@ -126,15 +126,8 @@ func (i *Inventory) Rebuild(ref, runtime string) (envcache.Status, error) {
 // Rollback makes an earlier generation serve; an empty digest is the one before.
 // ErrNoEnvironment, envcache.ErrNoGeneration.
 func (i *Inventory) Rollback(ref, runtime, digest string) (envcache.Status, error) {
-	return i.change(ref, runtime, func(r *envcache.Recipe) error {
-		ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
-		defer cancel()
-		return i.Cache.Rollback(ctx, r, digest)
-	})
+	return i.change(ref, runtime, func(r *envcache.Recipe) error { return i.Cache.Rollback(r, digest) })
 }
-
-// rollbackTimeout bounds what is a pointer's flip and no build.
-const rollbackTimeout = 10 * time.Second
 
 func (i *Inventory) change(ref, runtime string, f func(*envcache.Recipe) error) (envcache.Status, error) {
 	r := i.find(ref, runtime)

@@ -129,3 +129,42 @@ func TestThousandPacks(t *testing.T) {
 		t.Errorf("1,000 packs took %v", took)
 	}
 }
+
+// With reads one pack again, and what may have waited for it; the others stay
+// as they were, whatever is on the disk.
+func TestCatalogWith(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	write(t, filepath.Join(base, "other"), nil)
+	write(t, filepath.Join(base, "waits"), needs("waits", "late"))
+	reg := runtimes.Builtin()
+	before, err := LoadCatalog(base, reg, LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _ := before.Pack("other")
+	write(t, filepath.Join(base, "other"), map[string]string{"pack.yaml": "half written"})
+	write(t, filepath.Join(base, "late"), nil)
+	write(t, filepath.Join(base, "unasked"), nil)
+	after := before.With(base, "late", reg, LoadOptions{})
+	var packs []string
+	for _, pack := range after.Packs() {
+		packs = append(packs, string(pack.Ref))
+	}
+	if diff := cmp.Diff([]string{"late", "other", "waits"}, packs); diff != "" {
+		t.Errorf("packs (-want +got):\n%s", diff)
+	}
+	if same, _ := after.Pack("other"); same != other {
+		t.Error("a pack that nobody asked for was read again")
+	}
+	if _, found := after.Action(ActionRef{Pack: "late", Name: "a"}); !found {
+		t.Error("the new pack's action is missing")
+	}
+	if len(before.Packs()) != 1 {
+		t.Error("the catalog from before has changed")
+	}
+	broken := after.With(base, "other", reg, LoadOptions{})
+	if _, is := broken.BrokenPack("other"); !is {
+		t.Error("the half written pack is served after it was read")
+	}
+}
