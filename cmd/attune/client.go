@@ -23,8 +23,9 @@ type clientFlags struct {
 
 // client calls a gateway.
 type client struct {
-	base string // without a slash at the end
-	http *http.Client
+	base    string // without a slash at the end
+	http    *http.Client
+	silence time.Duration // after which a stream of events is taken for dead
 }
 
 // client makes a client of the gateway that the flags or the configuration name.
@@ -41,7 +42,7 @@ func (f clientFlags) client(p *program) (*client, error) {
 	if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
 		return nil, exitError{exitUsage, fmt.Errorf("--url %q is no address of a gateway: write http://host:port", f.URL)}
 	}
-	return &client{base: strings.TrimRight(base, "/"), http: &http.Client{}}, nil
+	return &client{base: strings.TrimRight(base, "/"), http: &http.Client{}, silence: maxSilence}, nil
 }
 
 // URL is where clients on this machine find the gateway.

@@ -85,12 +85,12 @@ func (c *client) stream(ctx context.Context, method, path, accept string, body [
 		cancel(nil)
 		return nil, answer, err
 	}
-	silence := time.AfterFunc(maxSilence, func() {
-		cancel(fmt.Errorf("nothing was heard of %s for %s", c.base, maxSilence))
+	silence := time.AfterFunc(c.silence, func() {
+		cancel(fmt.Errorf("nothing was heard of %s for %s", c.base, c.silence))
 	})
 	reader := &eventReader{
 		lines: bufio.NewReaderSize(io.LimitReader(response.Body, maxReply), 64<<10),
-		heard: func() { silence.Reset(maxSilence) },
+		heard: func() { silence.Reset(c.silence) },
 	}
 	return &eventStream{reader, func() {
 		silence.Stop()

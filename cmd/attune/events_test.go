@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -42,5 +45,36 @@ func TestEventReader(t *testing.T) {
 				t.Errorf("%d lines, error = %v (-want +got):\n%s", heard, err, diff)
 			}
 		})
+	}
+}
+
+// Ensure a connection that died without a word is noticed, and that heartbeats
+// keep one alive.
+func TestStreamNoticesSilence(t *testing.T) {
+	t.Parallel()
+	const silence = 250 * time.Millisecond
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for range 15 { // three times the silence that is allowed
+			io.WriteString(w, ": heartbeat\n\n")
+			w.(http.Flusher).Flush()
+			time.Sleep(silence / 5) // the pace of a gateway, which nothing signals
+		}
+		io.WriteString(w, "data: 1\n\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	stream, _, err := (&client{base: server.URL, http: server.Client(), silence: silence}).stream(t.Context(), "GET", "/", eventMedia, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.close()
+	if e, err := stream.next(); err != nil || string(e.data) != "1" {
+		t.Fatalf("event after heartbeats = %+v, %v", e, err)
+	}
+	start := time.Now()
+	if e, err := stream.next(); err == nil || time.Since(start) > 20*silence {
+		t.Errorf("after %s of silence: %+v, %v", time.Since(start), e, err)
 	}
 }

@@ -219,6 +219,9 @@ func TestClientThatLeavesCancelsItsStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The headers come at once, with nothing to tell yet.
+	if err := c.SetReadDeadline(time.Now().Add(heartbeat / 2)); err != nil {
+		t.Fatal(err)
+	}
 	if response, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || response.StatusCode != 200 {
 		t.Fatalf("answer = %v, %v", response, err)
 	}

@@ -51,6 +51,22 @@ func TestResultsOfActions(t *testing.T) {
 	}
 }
 
+// Ensure a caller learns that its call is accepted before anything is run for
+// it, and not of one that is refused.
+func TestAcceptedIsToldOnceNothingIsLeftToRefuse(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, map[string]action{"text": {"output_format: text\nparameters: {n: {type: integer}}\n", "echo done"}}, nil)
+	for body, want := range map[string]int{`{}`: 1, `{"n":1}`: 1, `{"n":"x"}`: 0, `{`: 0} {
+		told := 0
+		outcome, err := r.Invoke(t.Context(), Request{
+			ID: NewID(), Action: "demo.text", Body: []byte(body), Arrived: time.Now(), Accepted: func() { told++ },
+		})
+		if told != want || (outcome != nil) != (want == 1) {
+			t.Errorf("Invoke(%s) = %v, %v, told %d times, want %d", body, outcome, err, told, want)
+		}
+	}
+}
+
 func TestActionSeesItsVariablesAndNothingOfTheGateways(t *testing.T) {
 	t.Setenv("GATEWAY_SECRET", "secret") // so not parallel
 	r := newRig(t, map[string]action{
