@@ -44,13 +44,19 @@ type Subscription struct {
 	// that ends a build. It is closed with the cache.
 	Events <-chan Event
 
-	hub    *hub
-	events chan Event
+	end    func()
+	events chan Event // the same as Events, for the hub
 	name   [2]string
 }
 
+// NewSubscription passes on events of another source than a Cache. end is what
+// Close does, and must be idempotent.
+func NewSubscription(events <-chan Event, end func()) *Subscription {
+	return &Subscription{Events: events, end: end}
+}
+
 // Close ends the subscription. Idempotent.
-func (s *Subscription) Close() { s.hub.leave(s) }
+func (s *Subscription) Close() { s.end() }
 
 // hub passes events on to subscribers, and remembers the last ones of builds
 // that run, for those who come late.
@@ -111,7 +117,8 @@ func (s *Subscription) push(e Event) {
 
 func (h *hub) join(pack, runtime string) *Subscription {
 	events := make(chan Event, backlog)
-	s := &Subscription{Events: events, hub: h, events: events, name: [2]string{pack, runtime}}
+	s := &Subscription{Events: events, events: events, name: [2]string{pack, runtime}}
+	s.end = func() { h.leave(s) }
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range h.running[s.name] {

@@ -35,8 +35,8 @@ type program struct {
 type commandLine struct {
 	Serve      ServeCmd      `cmd:"" help:"Run the gateway."`
 	Invoke     InvokeCmd     `cmd:"" help:"Call an action and print its result."`
-	Pack       PackCmd       `cmd:"" help:"Look at packs."`
-	Env        EnvCmd        `cmd:"" help:"Look at the environments of packs."`
+	Pack       PackCmd       `cmd:"" help:"Look at packs, and register them."`
+	Env        EnvCmd        `cmd:"" help:"Look at the environments of packs, build them, and go back."`
 	Config     ConfigCmd     `cmd:"" help:"Check and show the configuration."`
 	Doctor     DoctorCmd     `cmd:"" help:"Check everything that the gateway needs, and say what to do."`
 	Health     HealthCmd     `cmd:"" help:"Ask whether the gateway is ready (exit code 0 or 1)."`
@@ -148,6 +148,11 @@ func (p *program) parser(ctx context.Context) (*kong.Kong, error) {
 func (p *program) report(err error) int {
 	if err == nil {
 		return exitOK
+	}
+	var no refused
+	if errors.As(err, &no) {
+		no.problem.print(p.Stderr)
+		return no.problem.exitCode()
 	}
 	code := exitFailed
 	var exit exitError

@@ -75,24 +75,41 @@ const maxReply = 2 << 30
 // do sends a request and reads the answer. An error means that no gateway
 // answered.
 func (c *client) do(ctx context.Context, method, path string, body []byte) (reply, error) {
+	response, err := c.send(ctx, method, path, "", body)
+	if err != nil {
+		return reply{}, err
+	}
+	return c.read(response)
+}
+
+// send sends a request; accept may be empty. The caller closes the body.
+func (c *client) send(ctx context.Context, method, path, accept string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
-		return reply{}, exitError{exitUsage, err}
+		return nil, exitError{exitUsage, err}
 	}
 	req.Header.Set("User-Agent", "attune/"+version)
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := c.http.Do(req)
+	response, err := c.http.Do(req)
 	if err != nil {
-		return reply{}, c.unreachable(ctx, err)
+		return nil, c.unreachable(ctx, err)
 	}
-	defer resp.Body.Close() // nothing is lost: the body was read or the call has failed
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	return response, nil
+}
+
+// read reads an answer to its end and closes it.
+func (c *client) read(response *http.Response) (reply, error) {
+	defer response.Body.Close() // nothing is lost: the body was read or the call has failed
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
 	if err != nil {
 		return reply{}, exitError{exitGateway, fmt.Errorf("the answer of %s broke off: %w", c.base, err)}
 	}
-	return reply{Status: resp.StatusCode, Header: resp.Header, Body: data}, nil
+	return reply{Status: response.StatusCode, Header: response.Header, Body: data}, nil
 }
 
 // unreachable explains why there was no answer.
@@ -117,6 +134,39 @@ func (c *client) get(ctx context.Context, path string, v any) error {
 	}
 	if answer.Status != http.StatusOK {
 		return exitError{exitGateway, errors.New(readProblem(answer).summary())}
+	}
+	if err := json.Unmarshal(answer.Body, v); err != nil {
+		return exitError{exitGateway, fmt.Errorf("%s%s is not the API of a gateway: %w", c.base, path, err)}
+	}
+	return nil
+}
+
+// refused is a call of the gateway's API that it has answered with a problem.
+type refused struct{ problem problem }
+
+// Error implements error.
+func (r refused) Error() string { return r.problem.summary() }
+
+// call asks the gateway to do something and reads what it says; body and v may
+// be nil. A problem comes back as refused. How long it may take is the
+// gateway's business: looking at a large environment takes a while.
+func (c *client) call(ctx context.Context, method, path string, body, v any) error {
+	var encoded []byte
+	if body != nil {
+		var err error
+		if encoded, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	answer, err := c.do(ctx, method, path, encoded)
+	if err != nil {
+		return err
+	}
+	if answer.Status/100 != 2 {
+		return refused{readProblem(answer)}
+	}
+	if v == nil {
+		return nil
 	}
 	if err := json.Unmarshal(answer.Body, v); err != nil {
 		return exitError{exitGateway, fmt.Errorf("%s%s is not the API of a gateway: %w", c.base, path, err)}

@@ -19,7 +19,7 @@ func TestBashCompletion(t *testing.T) {
 	script := runProgram(t, &program{}, "completion", "bash").Stdout
 	for typed, want := range map[string]string{
 		"attune se":                    "serve",
-		"attune pack |":                "list check --help",
+		"attune pack |":                "list check register --help",
 		"attune pack list --ou":        "--output",
 		"attune pack list --output |":  "table json",
 		"attune completion |":          "bash zsh fish --help",

@@ -37,7 +37,7 @@ func (c *InvokeCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	answer, err := c.call(ctx, gateway, path, body, p.Stderr)
+	answer, err := c.call(ctx, gateway, path, body, p)
 	if err != nil {
 		return err
 	}
@@ -120,11 +120,20 @@ func encodeParams(params []string) ([]byte, error) {
 }
 
 // call sends the request, and comes back as long as the gateway says that the
-// environment is being built: nothing has run then.
-func (c *InvokeCmd) call(ctx context.Context, gateway *client, path string, body []byte, progress io.Writer) (reply, error) {
+// environment is being built: nothing has run then. On a terminal it shows the
+// build meanwhile.
+func (c *InvokeCmd) call(ctx context.Context, gateway *client, path string, body []byte, p *program) (reply, error) {
+	once := gateway.do
+	if p.StderrWidth != nil {
+		display := newDisplay(p.Stderr, p.StderrWidth)
+		defer display.Close()
+		once = func(ctx context.Context, method, path string, body []byte) (reply, error) {
+			return gateway.watched(ctx, method, path, body, display)
+		}
+	}
 	giveUp := time.Now().Add(c.Wait)
 	for {
-		answer, err := gateway.do(ctx, http.MethodPost, path, body)
+		answer, err := once(ctx, http.MethodPost, path, body)
 		if err != nil || answer.Status != http.StatusServiceUnavailable || readProblem(answer).slug() != "environment-building" {
 			return answer, err
 		}
@@ -132,7 +141,7 @@ func (c *InvokeCmd) call(ctx context.Context, gateway *client, path string, body
 		if time.Now().Add(pause).After(giveUp) {
 			return answer, nil
 		}
-		fmt.Fprintf(progress, "attune: the environment of %s is being built; asking again in %s\n", c.Ref, pause)
+		fmt.Fprintf(p.Stderr, "attune: the environment of %s is being built; asking again in %s\n", c.Ref, pause)
 		select {
 		case <-ctx.Done():
 			return reply{}, exitError{exitGateway, errors.New("interrupted while the environment was being built")}

@@ -15,10 +15,11 @@ import (
 	"attune/runtimes"
 )
 
-// PackCmd looks at packs.
+// PackCmd looks at packs and registers them.
 type PackCmd struct {
-	List  PackListCmd  `cmd:"" help:"List the packs that the gateway has loaded."`
-	Check PackCheckCmd `cmd:"" help:"Report every fault of packs, without a gateway."`
+	List     PackListCmd     `cmd:"" help:"List the packs that the gateway has loaded."`
+	Check    PackCheckCmd    `cmd:"" help:"Report every fault of packs, without a gateway."`
+	Register PackRegisterCmd `cmd:"" help:"Take a pack into a running gateway, and start its builds."`
 }
 
 // PackListCmd lists the gateway's packs.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,8 +21,10 @@ type problem struct {
 	Retryable bool   `json:"retryable"`
 	Started   bool   `json:"started"`
 	Errors    []struct {
-		Pointer string `json:"pointer"`
-		Detail  string `json:"detail"`
+		Pointer *string `json:"pointer"` // into the document that was sent
+		File    string  `json:"file"`    // of a pack
+		Line    int     `json:"line"`
+		Detail  string  `json:"detail"`
 	} `json:"errors"`
 	Execution string  `json:"execution"`
 	Log       string  `json:"log"`    // the end of the installer's output, or of the action's stderr
@@ -78,11 +81,16 @@ func (p problem) exitCode() int {
 func (p problem) print(w io.Writer) {
 	fmt.Fprintln(w, "attune: "+p.summary())
 	for _, fault := range p.Errors {
-		pointer := fault.Pointer
-		if pointer == "" {
-			pointer = "(the whole)"
+		where := ""
+		switch {
+		case fault.File != "" && fault.Line > 0:
+			where = fmt.Sprintf("%s:%d: ", plain(fault.File), fault.Line)
+		case fault.File != "":
+			where = plain(fault.File) + ": "
+		case fault.Pointer != nil:
+			where = cmp.Or(plain(*fault.Pointer), "(the whole)") + ": "
 		}
-		fmt.Fprintf(w, "  %s: %s\n", plain(pointer), plain(fault.Detail))
+		fmt.Fprintln(w, "  "+where+plain(fault.Detail))
 	}
 	if where := p.where(); where != "" {
 		fmt.Fprintln(w, "  "+where)

@@ -6,10 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"attune/envcache"
 )
@@ -18,13 +16,11 @@ import (
 // line per build below the log, elsewhere lines of the log. The log is written
 // through it, so that neither tears the other. Safe for concurrent use.
 type display struct {
-	out   io.Writer
-	width func() int // columns of the terminal; nil = no terminal, and no escape codes
+	screen
 
-	mu    sync.Mutex
+	mu    sync.Mutex   // guards all but screen's out and width
 	log   *slog.Logger // set by logTo
 	live  map[string]liveBuild
-	drawn int         // lines on the screen that belong to builds
 	timer *time.Timer // redraws once a second while there are builds
 }
 
@@ -36,7 +32,7 @@ type liveBuild struct {
 
 // newDisplay makes a display; width is nil where out is no terminal.
 func newDisplay(out io.Writer, width func() int) *display {
-	return &display{out: out, width: width, log: slog.New(slog.DiscardHandler), live: map[string]liveBuild{}}
+	return &display{screen: screen{out: out, width: width}, log: slog.New(slog.DiscardHandler), live: map[string]liveBuild{}}
 }
 
 // console makes the display of builds and the log of a long-running command,
@@ -119,17 +115,7 @@ func logBuild(log *slog.Logger, event envcache.Event, live bool) {
 	}
 }
 
-// erase removes the live lines from the screen. The caller holds the lock, as
-// for draw and redraw.
-func (d *display) erase() {
-	if d.drawn > 0 {
-		fmt.Fprintf(d.out, "\x1b[%dA\x1b[J", d.drawn)
-		d.drawn = 0
-	}
-}
-
-// draw puts a line per build below everything else, cut to the screen: a line
-// that wraps could not be erased.
+// draw puts a line per build below everything else. The caller holds the lock.
 func (d *display) draw() {
 	if d.width == nil || len(d.live) == 0 {
 		return
@@ -139,14 +125,12 @@ func (d *display) draw() {
 		builds = append(builds, build)
 	}
 	slices.SortFunc(builds, func(a, b liveBuild) int { return cmp.Compare(a.name, b.name) })
-	width := d.width()
-	var b strings.Builder
-	for _, build := range builds {
+	lines := make([]screenLine, len(builds))
+	for i, build := range builds {
 		elapsed := time.Since(build.started).Round(time.Second)
-		b.WriteString(cut(fmt.Sprintf("  building %s  %s  %s  %s", build.name, elapsed, build.phase, build.line), width-1) + "\n")
+		lines[i].text = fmt.Sprintf("  building %s  %s  %s  %s", build.name, elapsed, build.phase, build.line)
 	}
-	io.WriteString(d.out, b.String())
-	d.drawn = len(builds)
+	d.show(lines)
 	if d.timer == nil {
 		d.timer = time.AfterFunc(time.Second, d.tick)
 	}
@@ -161,7 +145,7 @@ func (d *display) tick() {
 	d.draw()
 }
 
-// Close removes the live lines for good.
+// Close removes the live lines. Another event brings them back.
 func (d *display) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -169,14 +153,6 @@ func (d *display) Close() {
 	clear(d.live)
 	if d.timer != nil {
 		d.timer.Stop()
+		d.timer = nil
 	}
-}
-
-// cut shortens a text to so many characters.
-func cut(text string, width int) string {
-	if utf8.RuneCountInString(text) <= width {
-		return text
-	}
-	runes := []rune(text)
-	return string(runes[:max(0, width-1)]) + "…"
 }

@@ -39,10 +39,14 @@ type table struct {
 	colours map[string]colour // of the cells with exactly this text
 }
 
-// write prints the table; an empty one is its header alone.
+// write prints the table; an empty one is its header alone. One without a
+// header is rows of two cells.
 func (t table) write(w io.Writer, coloured bool) {
-	widths := make([]int, len(t.header))
-	lines := append([][]string{t.header}, t.rows...)
+	widths := make([]int, max(len(t.header), 2))
+	lines := t.rows
+	if t.header != nil {
+		lines = append([][]string{t.header}, t.rows...)
+	}
 	for _, line := range lines {
 		for i, cell := range line {
 			widths[i] = max(widths[i], utf8.RuneCountInString(plain(cell)))

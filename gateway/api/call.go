@@ -17,6 +17,10 @@ type call struct {
 	quiet     bool   // logged at debug level
 	query     url.Values
 	execution string // empty until there is one
+
+	environment string // path of the status of the environment it needs; empty = none
+	leave       func() // through the gate
+	streams     bool   // the answer is made after the handler, by a goroutine that leaves and logs
 }
 
 type callKey struct{}
@@ -47,17 +51,23 @@ func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	header.Set("Attune-Request-Id", c.id)
 	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
 	header.Set(fasthttp.HeaderCacheControl, "no-store")
+	if !c.streams {
+		s.logAccess(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
+	}
+}
 
+// logAccess logs a request that was answered.
+func (s *Server) logAccess(c *call, method string, status, size int) {
 	level := slog.LevelInfo
 	if c.quiet {
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
-		slog.String("method", loggedMethod(ctx)),
+		slog.String("method", method),
 		slog.String("route", c.route),
-		slog.Int("status", ctx.Response.StatusCode()),
+		slog.Int("status", status),
 		slog.Duration("duration", time.Since(c.arrived)),
-		slog.Int("bytes", len(ctx.Response.Body())),
+		slog.Int("bytes", size),
 		slog.String("request", c.id),
 	}
 	if c.execution != "" {

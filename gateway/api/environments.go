@@ -11,6 +11,8 @@ import (
 	"attune/gateway/pack"
 )
 
+const noEnvironment = "there is no such environment"
+
 func (s *Server) listEnvironments(c *fiber.Ctx, _ *call) error {
 	items := slices.Clone(s.Environments.List())
 	slices.SortFunc(items, func(a, b envcache.Status) int {
@@ -26,7 +28,7 @@ func (s *Server) showEnvironment(c *fiber.Ctx, _ *call) error {
 	}
 	status, ok := s.Environments.Show(packRef, runtime)
 	if !ok {
-		return refuse(execution.CodeNotFound, "there is no such environment")
+		return refuse(execution.CodeNotFound, noEnvironment)
 	}
 	return writeJSON(c, status)
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"attune/envcache"
 	"attune/gateway/execution"
 	"attune/gateway/pack"
 )
@@ -48,7 +47,15 @@ func (f *fakeInvoker) Invoke(ctx context.Context, request execution.Request) (*e
 		refused.Parameters = problems
 		return nil, refused
 	}
+	accept(request)
 	return succeeded(request, params, execution.MediaType(action.OutputFormat)), nil
+}
+
+// accept does what Invoke does when it has nothing left to refuse.
+func accept(request execution.Request) {
+	if request.Accepted != nil {
+		request.Accepted()
+	}
 }
 
 func (f *fakeInvoker) do(behave func(context.Context, execution.Request) (*execution.Outcome, error)) {
@@ -138,28 +145,6 @@ func storedExecution() *execution.Execution {
 		CreatedAt: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC),
 		Result:    json.RawMessage(`{"name":"Ada"}`), Stdout: "<b>out</b>\n", Stderr: "err\n",
 	}
-}
-
-// fakeEnvironments has one environment.
-type fakeEnvironments struct{}
-
-var _ Environments = fakeEnvironments{}
-
-func (fakeEnvironments) List() []envcache.Status {
-	status, _ := fakeEnvironments{}.Show("demo", "python")
-	return []envcache.Status{status}
-}
-
-func (fakeEnvironments) Show(packRef, runtime string) (envcache.Status, bool) {
-	if packRef != "demo" || runtime != "python" {
-		return envcache.Status{}, false
-	}
-	return envcache.Status{Pack: "demo", Runtime: "python", State: envcache.StateReady}, true
-}
-
-func (fakeEnvironments) Log(packRef, runtime string) ([]byte, bool) {
-	_, ok := fakeEnvironments{}.Show(packRef, runtime)
-	return []byte("installed 3 packages\n"), ok
 }
 
 // fakeHealth reports what it was told.

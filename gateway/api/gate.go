@@ -4,13 +4,14 @@ import "sync"
 
 // gate counts the requests inside, and stays shut once it was shut.
 type gate struct {
-	mu     sync.Mutex
-	inside int
-	closed bool
-	empty  chan struct{} // closed when the gate is shut and nobody is inside
+	mu       sync.Mutex
+	inside   int
+	closed   bool
+	shutting chan struct{} // closed when the gate is shut
+	empty    chan struct{} // closed when the gate is shut and nobody is inside
 }
 
-func newGate() *gate { return &gate{empty: make(chan struct{})} }
+func newGate() *gate { return &gate{shutting: make(chan struct{}), empty: make(chan struct{})} }
 
 // enter lets one request in, unless the gate is shut.
 func (g *gate) enter() bool {
@@ -37,8 +38,11 @@ func (g *gate) leave() {
 func (g *gate) shut() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.closed && g.inside == 0 {
-		close(g.empty)
+	if !g.closed {
+		close(g.shutting)
+		if g.inside == 0 {
+			close(g.empty)
+		}
 	}
 	g.closed = true
 	return g.empty

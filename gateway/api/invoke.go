@@ -14,11 +14,18 @@ import (
 	"attune/gateway/pack"
 )
 
-// invoke runs an action and answers with its result.
+// invoke runs an action and answers with its result, or with what happens on the
+// way there, where the caller prefers events.
 func (s *Server) invoke(c *fiber.Ctx, call *call) error {
-	request, err := s.request(c, call)
+	request, action, err := s.request(c, call)
 	if err != nil {
 		return err
+	}
+	if media, ok := wantsEvents(c, execution.MediaType(action.OutputFormat)); ok {
+		if err := streamable(c); err != nil {
+			return err
+		}
+		return s.invokeStream(c, call, request, media)
 	}
 	ctx, release := s.watch(c.Context().Conn())
 	defer release()
@@ -53,29 +60,33 @@ func cutOff(ctx context.Context, err error) error {
 }
 
 // request checks everything about a call that does not need the action to run.
-func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, error) {
+func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Action, error) {
 	var none execution.Request
 	header := &c.Request().Header
 	ref, err := pack.ParseActionRef(c.Params("ref"))
 	if err != nil {
-		return none, refuse(execution.CodeInvalidRef, actionGrammar)
+		return none, nil, refuse(execution.CodeInvalidRef, actionGrammar)
 	}
 	if err := refuseUnsupported(header); err != nil {
-		return none, err
+		return none, nil, err
 	}
 	timeout, err := callerTimeout(call.query, header)
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
 	action, err := s.callable(ref)
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
-	if media := execution.MediaType(action.OutputFormat); !accepts(header, media) {
-		return none, refuse(codeNotAcceptable, "the action's result is "+media)
+	if action.Runtime.HasEnvironment() {
+		call.environment = environmentPath(string(ref.Pack), action.Runtime.Name)
+	}
+	media := execution.MediaType(action.OutputFormat)
+	if _, events := wantsEvents(c, media); !events && !accepts(header, media) {
+		return none, nil, refuse(codeNotAcceptable, "the action's result is "+media+", its events are "+mediaEvents+" or "+mediaLines)
 	}
 	if err := checkBodyHeaders(header, len(c.Request().Body())); err != nil {
-		return none, err
+		return none, nil, err
 	}
 	return execution.Request{
 		ID:      s.NewID(),
@@ -83,7 +94,7 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, error) {
 		Body:    bytes.Clone(c.Request().Body()), // as sent: fiber's Body would unpack it
 		Timeout: timeout,
 		Arrived: call.arrived,
-	}, nil
+	}, action, nil
 }
 
 // callable finds an action that may run.

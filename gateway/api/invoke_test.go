@@ -117,7 +117,8 @@ func TestInvokeRefusesHeadersThatItCanNotHonour(t *testing.T) {
 		{"Accept: application/json;q=0", 406, "not-acceptable", true},
 		{"Accept: application/json;q=0, */*", 406, "not-acceptable", true},
 		{"Accept: application/json;q=" + canary, 406, "not-acceptable", true},
-		{"Accept: text/event-stream", 406, "not-acceptable", true},
+		{"Accept: text/event-stream;q=0", 406, "not-acceptable", true},
+		{"Accept: text/*", 406, "not-acceptable", true},
 		{"Sec-Fetch-Site: cross-site", 403, "forbidden", true},
 		{"Sec-Fetch-Site: same-site", 403, "forbidden", true},
 		{"Origin: https://" + canary, 403, "forbidden", true},
@@ -214,7 +215,7 @@ func TestInvokeBodies(t *testing.T) {
 				return
 			}
 			a.refused(t, test.status, test.slug, true)
-			if test.slug == "invalid-parameters" && (len(a.problem.Errors) != 1 || a.problem.Errors[0].Pointer != "/name") {
+			if test.slug == "invalid-parameters" && (len(a.problem.Errors) != 1 || *a.problem.Errors[0].Pointer != "/name") {
 				t.Errorf("errors = %+v, want one at /name", a.problem.Errors)
 			}
 		})

@@ -97,24 +97,36 @@ func parseWait(line string) (time.Duration, bool) {
 	return limit, true
 }
 
-// accepts tells whether the Accept header admits a media type. Of the ranges
-// that match it the most specific one counts.
+// accepts tells whether the Accept header admits a media type.
 func accepts(header *fasthttp.RequestHeader, media string) bool {
+	return preference(header, media).quality > 0
+}
+
+// liking is what an Accept header thinks of a media type.
+type liking struct {
+	quality float64 // 0 = not accepted
+	named   bool    // itself, not by a wildcard or by a missing header
+}
+
+// preference reads the Accept header. Of the ranges that match a media type the
+// most specific one counts.
+func preference(header *fasthttp.RequestHeader, media string) liking {
 	lines := header.PeekAll(fasthttp.HeaderAccept)
 	if len(lines) == 0 {
-		return true
+		return liking{quality: 1}
 	}
 	media, _, _ = strings.Cut(media, ";")
 	class, _, _ := strings.Cut(media, "/")
-	specificity, accepted := 0, false
+	var best liking
+	specificity := 0
 	for entry := range strings.SplitSeq(string(bytes.Join(lines, []byte(","))), ",") {
 		name, params, _ := strings.Cut(strings.ToLower(entry), ";")
 		rank := map[string]int{"*/*": 1, class + "/*": 2, media: 3}[strings.TrimSpace(name)]
 		if rank > specificity {
-			specificity, accepted = rank, quality(params) > 0
+			specificity, best = rank, liking{quality(params), rank == 3}
 		}
 	}
-	return accepted
+	return best
 }
 
 // quality is the q of a media range; 1 where there is none.

@@ -94,7 +94,7 @@ type executionSummary struct {
 	Timing     execution.Timing   `json:"timing"`
 }
 
-// writeJSON answers 200 with a payload.
+// writeJSON answers with a payload; 200 unless the handler has set a status.
 func writeJSON(c *fiber.Ctx, payload any) error {
 	body, err := json.Marshal(payload)
 	if err != nil {

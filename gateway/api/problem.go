@@ -34,6 +34,9 @@ const (
 	codeUnknownMethod       = "unknown-method"
 	codeUnsupportedProtocol = "unsupported-protocol"
 	codeNotReady            = "not-ready"
+	codeNoGeneration        = "no-generation"
+	codeAlreadyRegistered   = "already-registered"
+	codeInvalidPack         = "invalid-pack"
 )
 
 // kind is what all problems of one code have in common.
@@ -51,11 +54,14 @@ var kinds = map[string]kind{
 	codeMethodNotAllowed:    {405, "The resource does not have this method"},
 	codeNotAcceptable:       {406, "The result has none of the media types that are accepted"},
 	codeRequestTimeout:      {408, "The request did not arrive in time"},
+	codeNoGeneration:        {409, "The environment has no such generation"},
+	codeAlreadyRegistered:   {409, "The pack is registered already"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},
 	codeEncoding:            {415, "The body has an unsupported encoding"},
 	codeExpectation:         {417, "The expectation can't be met"},
+	codeInvalidPack:         {422, "The pack is not valid"},
 	codeHeadersTooLarge:     {431, "The headers are too large"},
 	codeUnknownMethod:       {501, "The method is unknown"},
 	codeNotReady:            {503, "The gateway is not ready"},
@@ -95,11 +101,32 @@ type Problem struct {
 	Retryable bool           `json:"retryable"`
 	Started   bool           `json:"started"` // whether the action's program may have run
 	Execution string         `json:"execution,omitempty"`
-	Errors    []pack.Problem `json:"errors,omitempty"`
+	Errors    []problemError `json:"errors,omitempty"`
 	Log       string         `json:"log,omitempty"`
 	Checks    []HealthCheck  `json:"checks,omitempty"`
+	// RetryAfter repeats the header of that name, in seconds: a problem that
+	// comes as an event has none.
+	RetryAfter int64 `json:"retry_after,omitempty"`
+	// Environment is where the state of the environment is told which the call
+	// needs and has not.
+	Environment string `json:"environment,omitempty"`
+}
 
-	retryAfter time.Duration
+// problemError is one of several things that are wrong: with a document that
+// was sent, or with a file of a pack.
+type problemError struct {
+	Pointer *string `json:"pointer,omitempty"` // RFC 6901; empty = the document itself
+	File    string  `json:"file,omitempty"`    // relative to the pack
+	Line    int     `json:"line,omitempty"`
+	Detail  string  `json:"detail"`
+}
+
+func showProblems(problems []pack.Problem) []problemError {
+	var list []problemError
+	for _, p := range problems {
+		list = append(list, problemError{Pointer: &p.Pointer, Detail: p.Detail})
+	}
+	return list
 }
 
 // refuse is an error found here, before any part of the gateway was asked.
@@ -139,21 +166,28 @@ func (s *Server) problem(call *call, err error) *Problem {
 		failure.Phase = call.phase()
 	}
 	kind := kinds[failure.Code]
-	return &Problem{
-		Type:       "/problems/" + failure.Code,
-		Title:      kind.title,
-		Status:     kind.status,
-		Detail:     failure.Reason,
-		Instance:   call.id,
-		Component:  failure.Component,
-		Phase:      failure.Phase,
-		Retryable:  failure.Retryable,
-		Started:    failure.Started,
-		Execution:  call.execution,
-		Errors:     failure.Parameters,
-		Log:        failure.Log,
-		retryAfter: failure.RetryAfter,
+	problem := &Problem{
+		Type:      "/problems/" + failure.Code,
+		Title:     kind.title,
+		Status:    kind.status,
+		Detail:    failure.Reason,
+		Instance:  call.id,
+		Component: failure.Component,
+		Phase:     failure.Phase,
+		Retryable: failure.Retryable,
+		Started:   failure.Started,
+		Execution: call.execution,
+		Errors:    showProblems(failure.Parameters),
+		Log:       failure.Log,
 	}
+	if failure.RetryAfter > 0 {
+		problem.RetryAfter = max(1, int64(math.Ceil(failure.RetryAfter.Seconds())))
+	}
+	switch failure.Code {
+	case execution.CodeEnvironmentBuild, execution.CodeEnvironmentFailed, execution.CodeEnvironmentStorage:
+		problem.Environment = call.environment
+	}
+	return problem
 }
 
 // logFailure logs what an operator can do something about. Refused requests are
@@ -180,9 +214,11 @@ func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, problem *Problem) {
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(problem.Status)
 	ctx.SetContentType("application/problem+json")
-	if problem.retryAfter > 0 {
-		seconds := max(1, int64(math.Ceil(problem.retryAfter.Seconds())))
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.FormatInt(seconds, 10))
+	if problem.RetryAfter > 0 {
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.FormatInt(problem.RetryAfter, 10))
+	}
+	if problem.Environment != "" {
+		ctx.Response.Header.Set("Link", "<"+problem.Environment+`>; rel="status"`)
 	}
 	ctx.SetBody(append(body, '\n'))
 }

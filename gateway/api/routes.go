@@ -3,6 +3,7 @@ package api
 import (
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -17,6 +18,12 @@ type route struct {
 	health  bool     // answers while draining, logged at debug level
 }
 
+// changes tells whether a route is for operators, who are trusted with more than
+// callers of actions.
+func (r route) changes() bool {
+	return r.method != fiber.MethodGet && strings.HasPrefix(r.pattern, "/api/v1/")
+}
+
 // routes is everything that the gateway answers.
 func (s *Server) routes() []route {
 	return []route{
@@ -27,6 +34,7 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/invoke/:ref", handle: s.invoke, query: []string{"timeout"}},
 
 		{method: "GET", pattern: "/api/v1/packs", handle: s.listPacks},
+		{method: "POST", pattern: "/api/v1/packs/register", handle: s.registerPack},
 		{method: "GET", pattern: "/api/v1/packs/:ref", handle: s.showPack},
 		{method: "GET", pattern: "/api/v1/packs/:ref/actions", handle: s.listPackActions},
 
@@ -34,8 +42,15 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/api/v1/actions/:ref", handle: s.showAction},
 
 		{method: "GET", pattern: "/api/v1/environments", handle: s.listEnvironments},
+		{method: "POST", pattern: "/api/v1/environments/prune", handle: s.pruneEnvironments},
 		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime", handle: s.showEnvironment},
+		{method: "DELETE", pattern: "/api/v1/environments/:pack/:runtime", handle: s.removeEnvironment},
 		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime/log", handle: s.showEnvironmentLog},
+		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime/events", handle: s.watchEnvironment},
+		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/build", handle: s.buildEnvironment},
+		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rebuild", handle: s.rebuildEnvironment},
+		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rollback", handle: s.rollbackEnvironment},
+		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/verify", handle: s.verifyEnvironment},
 
 		{method: "GET", pattern: "/api/v1/executions", handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
@@ -66,7 +81,17 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 		if err != nil {
 			return err
 		}
-		defer leave()
+		call.leave = leave
+		defer func() {
+			if !call.streams {
+				leave()
+			}
+		}()
+	}
+	if r.changes() {
+		if err := s.checkBrowser(&c.Request().Header); err != nil {
+			return err
+		}
 	}
 	query, err := readQuery(c.Context(), r.query)
 	if err != nil {

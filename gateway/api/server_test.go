@@ -21,12 +21,14 @@ import (
 // world is a listening server with fakes behind it.
 type world struct {
 	*Server
-	invoker *fakeInvoker
-	store   *fakeStore
-	health  *fakeHealth
-	log     *syncBuffer
-	client  *http.Client
-	served  chan error
+	invoker      *fakeInvoker
+	environments *fakeEnvironments
+	registrar    *fakeRegistrar
+	store        *fakeStore
+	health       *fakeHealth
+	log          *syncBuffer
+	client       *http.Client
+	served       chan error
 }
 
 // serve starts a server that ends with the test.
@@ -34,17 +36,20 @@ func serve(t testing.TB, limits Limits) *world {
 	t.Helper()
 	catalog := testCatalog(t)
 	w := &world{
-		invoker: &fakeInvoker{catalog: catalog},
-		store:   &fakeStore{},
-		health:  &fakeHealth{},
-		log:     &syncBuffer{},
-		client:  &http.Client{Transport: &http.Transport{DisableCompression: true}},
-		served:  make(chan error, 1),
+		invoker:      &fakeInvoker{catalog: catalog},
+		environments: newFakeEnvironments(),
+		registrar:    &fakeRegistrar{catalog: catalog},
+		store:        &fakeStore{},
+		health:       &fakeHealth{},
+		log:          &syncBuffer{},
+		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
+		served:       make(chan error, 1),
 	}
 	server, err := New(Options{
 		Invoker:      w.invoker,
 		Catalog:      func() *pack.Catalog { return catalog },
-		Environments: fakeEnvironments{},
+		Environments: w.environments,
+		Registrar:    w.registrar,
 		Store:        w.store,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },
@@ -111,6 +116,9 @@ func testCatalog(t testing.TB) *pack.Catalog {
 		"demo/actions/rows.yaml":  "ref: demo.rows\nrunner_type: shell\nentry_point: echo.sh\noutput_format: jsonl\n",
 		"demo/actions/off.yaml":   "ref: demo.off\nrunner_type: shell\nentry_point: echo.sh\noutput_format: json\nenabled: false\n",
 		"demo/actions/echo.sh":    "#!/bin/sh\ncat\n",
+		"snake/pack.yaml":         "ref: snake\nversion: 1.0.0\n",
+		"snake/actions/run.yaml":  "ref: snake.run\nrunner_type: python\nentry_point: run.py\noutput_format: json\n",
+		"snake/actions/run.py":    "print(1)\n",
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -151,7 +159,7 @@ func TestNewNamesEveryMissingOption(t *testing.T) {
 	if err == nil {
 		t.Fatal("New(Options{}) error = nil")
 	}
-	for _, name := range []string{"Invoker", "Catalog", "Environments", "Store", "NewID"} {
+	for _, name := range []string{"Invoker", "Catalog", "Environments", "Registrar", "Store", "NewID"} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("New(Options{}) error = %v, want it to name %s", err, name)
 		}
