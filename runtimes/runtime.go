@@ -61,10 +61,15 @@ type EnvironmentMount struct {
 	At   string `yaml:"at"`   // absolute; may use {packs_dir}
 }
 
-// Dependencies says how what a manifest names is installed.
+// Dependencies says how what a manifest names is installed. A runtime with one
+// manifest can do without Manifests: ManifestFile, LockFiles and the commands
+// beside them are its short form.
 type Dependencies struct {
-	ManifestFile string   `yaml:"manifest_file"` // at the pack's root
-	LockFiles    []string `yaml:"lock_files"`    // beside it; the first that is there is used
+	// Manifests in their order of precedence: the first that a pack has is
+	// used, and the others are not looked at.
+	Manifests    []Manifest `yaml:"manifests"`
+	ManifestFile string     `yaml:"manifest_file"` // at the pack's root
+	LockFiles    []string   `yaml:"lock_files"`    // beside it; the first that is there is used
 	// CopyManifests puts manifest and lock file into the environment before
 	// the first command; {manifest_path} is then the copy.
 	CopyManifests        bool     `yaml:"copy_manifests"`

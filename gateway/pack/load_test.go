@@ -305,3 +305,26 @@ func TestLaterFiles(t *testing.T) {
 		t.Errorf("faults (-want +got):\n%s", diff)
 	}
 }
+
+// A lock file of another tool is a fault where an action needs it, and nobody's
+// matter elsewhere.
+func TestRefusedLockFile(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "demo")
+	write(t, dir, map[string]string{
+		"pack.yaml": "ref: demo\nversion: 1\n", "package.json": "{}", "yarn.lock": "",
+		"actions/a.yaml": "ref: demo.a\nentry_point: a.sh\n", "actions/a.sh": "true\n",
+	})
+	if faults := faultsOf(t, dir, LoadOptions{}); faults != nil {
+		t.Errorf("a pack without Node: faults = %q", faults)
+	}
+	write(t, dir, map[string]string{"actions/b.yaml": "ref: demo.b\nentry_point: b.js\n", "actions/b.js": ""})
+	faults := faultsOf(t, dir, LoadOptions{})
+	if len(faults) != 1 || !strings.HasPrefix(faults[0], "package.json: yarn.lock is not read here: ") || !strings.Contains(faults[0], "package-lock.json") {
+		t.Errorf("faults = %q, want the lock file and its cure", faults)
+	}
+	write(t, dir, map[string]string{"package-lock.json": "{}"})
+	if faults := faultsOf(t, dir, LoadOptions{}); faults != nil {
+		t.Errorf("beside a package-lock.json: faults = %q", faults)
+	}
+}
