@@ -34,6 +34,7 @@ type Options struct {
 	AgentDir  string            // holds the agent
 	CADir     string            // holds the certificate bundle; empty = none
 	Vars      map[string]string // process variables of builders: index settings
+	Indexes   map[string]Index  // that packs may choose, by NAME or NAME.RUNTIME
 	Network   container.Network // of builders
 	Limits    Limits
 	Log       *slog.Logger
@@ -59,6 +60,7 @@ type Limits struct {
 	MaxFiles    int64         // of an environment [200,000]
 	Memory      int64         // of a builder, its /tmp included [2 GiB]
 	CPU         float64       // cores of a builder [2]
+	CacheBytes  int64         // of all packs' downloads; 0 = none are kept [1 GiB]
 }
 
 // Environment is a published generation. Its files never change.

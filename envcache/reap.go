@@ -34,6 +34,7 @@ func (c *Cache) Run(ctx context.Context) error {
 // before their deadline, attempts without a builder, trash. Whatever somebody
 // works on is under a lease and is left alone.
 func (c *Cache) Reap(ctx context.Context) error {
+	c.sweep()
 	builders, err := c.Engine.Find(ctx, map[string]string{container.LabelRole: container.RoleBuilder})
 	if err != nil {
 		return err

@@ -30,6 +30,8 @@ type Recipe struct {
 	Revision string // of the pack's files: when it changes, the manifests are read again
 	Runtime  *runtimes.Runtime
 	Image    container.Image // environments are built in the image that runs them
+	Index    string          // that the pack asks for; empty = the installer's usual one
+	Scripts  bool            // packages' install scripts may run
 }
 
 // key names a recipe in memory: equal keys have equal digests, as long as
@@ -61,6 +63,7 @@ type inputs struct {
 	// value, for every pack's code can read a marker.
 	Vars  map[string]string `json:"vars"`
 	Epoch int               `json:"epoch"`
+	Index *indexInput       `json:"index,omitempty"`
 }
 
 type variantInput struct {
@@ -119,11 +122,13 @@ func (r *Recipe) chooseInstall(in *inputs) {
 	if manifest != nil {
 		lock = manifest.LockFile(has) != ""
 		locked = lock && len(manifest.LockedInstallCommand) > 0
-		in.Install = manifest.InstallCommand
+		in.Install = r.scripted(manifest, manifest.InstallCommand)
 		if locked {
-			in.Install = manifest.LockedInstallCommand
+			in.Install = r.scripted(manifest, manifest.LockedInstallCommand)
 		}
 		for _, v := range manifest.Variants {
+			v.InstallCommand = r.scripted(manifest, v.InstallCommand)
+			v.LockedInstallCommand = r.scripted(manifest, v.LockedInstallCommand)
 			own[v.Needs] = v
 		}
 	}
@@ -140,7 +145,7 @@ func (r *Recipe) chooseInstall(in *inputs) {
 		return
 	}
 	for _, v := range manifest.Variants { // those that replace nothing but the install command
-		if _, more := own[v.Needs]; more {
+		if v, more := own[v.Needs]; more {
 			variant := variantInput{Needs: v.Needs, Install: v.InstallCommand}
 			if locked || lock && len(v.LockedInstallCommand) > 0 {
 				variant.Install = v.LockedInstallCommand
@@ -148,6 +153,15 @@ func (r *Recipe) chooseInstall(in *inputs) {
 			in.Variants = append(in.Variants, variant)
 		}
 	}
+}
+
+// scripted is an install command with or without install scripts, as the pack
+// wants it.
+func (r *Recipe) scripted(m *runtimes.Manifest, command []string) []string {
+	if r.Scripts || len(command) == 0 || len(m.NoScripts) == 0 {
+		return command
+	}
+	return slices.Concat(command, m.NoScripts)
 }
 
 // manifest is the one that is used of the files that are there, nil if none.

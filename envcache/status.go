@@ -98,6 +98,7 @@ func (c *Cache) Status(r *Recipe) (Status, error) {
 
 func (s *Status) ready(m *Marker) {
 	s.State, s.Serving = StateReady, m.Digest
+	s.Packages = m.Packages
 	s.Image, s.BuiltBy, s.BuildMS, s.Bytes, s.Files = m.Image, m.Builder, m.BuildMS, m.Bytes, m.Files
 	if at, err := time.Parse(time.RFC3339, m.BuiltAt); err == nil {
 		s.BuiltAt = &at

@@ -46,14 +46,18 @@ func (c *Cache) verify(ctx context.Context, r *Recipe, d digested, attempt strin
 	if err := r.unchanged(d.inputs); err != nil {
 		return err
 	}
-	return c.mark(attempt, d, size, started)
+	installed, err := packages(attempt, r.Runtime.Dependencies.Packages)
+	if err != nil {
+		return err
+	}
+	return c.mark(attempt, d, size, started, installed)
 }
 
 // mark writes the marker into an attempt that was found whole.
-func (c *Cache) mark(attempt string, d digested, size treeSize, started time.Time) error {
+func (c *Cache) mark(attempt string, d digested, size treeSize, started time.Time, installed []Package) error {
 	content, err := json.MarshalIndent(Marker{
 		Digest: d.digest, Inputs: d.inputs, Builder: c.GatewayID, Image: d.inputs.Image,
-		Bytes: size.bytes, Files: size.files,
+		Bytes: size.bytes, Files: size.files, Packages: installed,
 		BuiltAt: time.Now().UTC().Format(time.RFC3339), BuildMS: time.Since(started).Milliseconds(),
 	}, "", "  ")
 	if err != nil {

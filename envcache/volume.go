@@ -63,6 +63,8 @@ type Marker struct {
 	BuiltAt string `json:"built_at"` // RFC 3339
 	BuildMS int64  `json:"build_ms"`
 	Image   string `json:"image"`
+	// Packages are what the installer has put there, by name.
+	Packages []Package `json:"packages,omitempty"`
 }
 
 // published reads the marker of a generation; nil if there is none. Anything

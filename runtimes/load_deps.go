@@ -2,7 +2,9 @@ package runtimes
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,6 +26,37 @@ func (c *check) dependencies() {
 	}
 	for i, m := range deps.Manifests {
 		c.manifest(at("dependencies", "manifests", fmt.Sprint(i)), m, "file")
+	}
+	c.index(deps.Index)
+	c.builderVars(at("dependencies", "cache_vars"), deps.CacheVars, VarCacheDir)
+	for i, p := range deps.Packages {
+		where := at("dependencies", "packages", fmt.Sprint(i))
+		if _, err := path.Match(p.Files, ""); err != nil || !fs.ValidPath(p.Files) {
+			c.doc.Faultf(where, "files must be a pattern below the environment, for example lib/*/METADATA")
+		}
+		if p.Format != PackageMetadata && p.Format != PackageJSON {
+			c.doc.Faultf(where, "format must be %s or %s", PackageMetadata, PackageJSON)
+		}
+	}
+}
+
+func (c *check) index(use IndexUse) {
+	where := at("dependencies", "index")
+	c.builderVars(append(where, "vars"), use.Vars, VarIndexURL)
+	if (use.CredentialsVar == "") != (use.Credentials == "") || use.CredentialsVar != "" && !varGrammar.MatchString(use.CredentialsVar) {
+		c.doc.Faultf(where, "credentials_var must name a variable, and credentials say what is in its file")
+	}
+	c.template(append(where, "credentials"), []string{use.Credentials},
+		VarIndexURL, "index_host", "index_address", "index_user", "index_password", "index_basic")
+}
+
+// builderVars checks process variables of builders.
+func (c *check) builderVars(where []string, vars map[string]string, known string) {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if !varGrammar.MatchString(name) || strings.HasPrefix(name, "ATTUNE_") {
+			c.doc.Faultf(where, "variable name %.40q must be letters, digits and _, and not begin with ATTUNE_", name)
+		}
+		c.template(append(where, name), []string{vars[name]}, known)
 	}
 }
 

@@ -16,6 +16,9 @@ type Manifest struct {
 	InstallCommand       []string          `yaml:"install_command"`
 	LockedInstallCommand []string          `yaml:"locked_install_command"` // used where a lock file is there
 	Variants             []ManifestVariant `yaml:"variants"`
+	// NoScripts are arguments that keep packages' install scripts from running:
+	// added to each command unless the pack asks for scripts.
+	NoScripts []string `yaml:"no_scripts"`
 	// Includes are regular expressions whose first group is the path of a file
 	// or directory of the pack, relative to the file that names it. What it
 	// holds decides what is installed, too. One too many does no harm.

@@ -143,10 +143,12 @@ func TestPackFaults(t *testing.T) {
 		"bad ref":       {"ref: ../x\nversion: 1\n", []string{`pack.yaml:1: ref: invalid ref "../x": a pack's ref is a lower-case letter and up to 62 of a-z, 0-9, _ and -`}},
 		"other ref":     {"ref: other\nversion: 1\n", []string{"pack.yaml:1: ref is other, but the directory is demo: they must be equal"}},
 		"later": {
-			"ref: demo\nversion: 1\ntesting: {}\npreload: [a]\nbuild: {}\nsystem: true\n",
+			"ref: demo\nversion: 1\ntesting: {}\npreload: [a]\nbuild: {index: A, x: 1}\nsystem: [git]\n",
 			[]string{
 				"pack.yaml:3: testing is not supported yet: leave it out", "pack.yaml:4: preload is not supported yet: leave it out",
-				"pack.yaml:5: build is not supported yet: leave it out", "pack.yaml:6: system is not supported yet: leave it out",
+				`pack.yaml:5: unknown key "x" in build: there is index, scripts`,
+				"pack.yaml:5: build.index must be the name of one of the operator's build.indexes: a lower-case letter and up to 62 of a-z, 0-9, _ and -",
+				"pack.yaml:6: a pack can't install packages of the operating system: ask the operator for a runtime whose image: has them (README, Dependencies)",
 			},
 		},
 		"conflicts": {
