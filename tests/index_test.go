@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // index is a package index of two ecosystems with one package in each version
@@ -52,24 +53,28 @@ func (x *index) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "<a href=\"%s/files/%s#sha256=%s\">tiny</a>\n", x.url, wheelName(version), wheelHash(version))
 		}
 	case strings.HasPrefix(path, "/files/tiny-") && strings.HasSuffix(path, ".whl"):
-		x.file(w, path, wheel(strings.Split(path, "-")[1]))
+		x.file(w, r, wheel(strings.Split(path, "-")[1]))
 	case path == "/npm/tiny":
 		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, `{"name":"tiny","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"tiny","version":"1.0.0","bin":{"tinyjs":"cli.js"},"scripts":{"install":"node -e 0"},"hasInstallScript":true,`+
-			`"dist":{"tarball":"%s/npm/tiny/-/tiny-1.0.0.tgz","integrity":"%s"}}}}`, x.url, tarballIntegrity())
+		fmt.Fprintf(w, `{"name":"tiny","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"tiny","version":"1.0.0","bin":{"tinyjs":"cli.js"},"scripts":%s,"hasInstallScript":true,`+
+			`"dist":{"tarball":"%s/npm/tiny/-/tiny-1.0.0.tgz","integrity":"%s"}}}}`, installScript, x.url, tarballIntegrity())
 	case path == "/npm/tiny/-/tiny-1.0.0.tgz":
-		x.file(w, path, tarball())
+		x.file(w, r, tarball())
 	default:
 		http.NotFound(w, r)
 	}
 }
 
-func (x *index) file(w http.ResponseWriter, path string, content []byte) {
-	x.mu.Lock()
-	x.fetched[path]++
-	x.mu.Unlock()
-	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
-	w.Write(content) // a client that left is not our matter
+// file answers with a package, which never changes. A part of one, in which an
+// installer looks for what the package needs, doesn't count as fetched.
+func (x *index) file(w http.ResponseWriter, r *http.Request, content []byte) {
+	if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
+		x.mu.Lock()
+		x.fetched[r.URL.Path]++
+		x.mu.Unlock()
+	}
+	w.Header().Set("Cache-Control", "max-age=31536000, immutable")
+	http.ServeContent(w, r, r.URL.Path, time.Time{}, bytes.NewReader(content))
 }
 
 func (x *index) count(n *int) {
@@ -128,6 +133,8 @@ func wheel(version string) []byte {
 	return b.Bytes()
 }
 
+const installScript = `{"install":"node -e \"require('fs').writeFileSync('ran', '')\""}`
+
 // tarball is an npm package with a module, a command, and an install script that
 // leaves a file.
 func tarball() []byte {
@@ -135,7 +142,7 @@ func tarball() []byte {
 	z := gzip.NewWriter(&b)
 	w := tar.NewWriter(z)
 	for _, f := range [][2]string{
-		{"package/package.json", `{"name":"tiny","version":"1.0.0","bin":{"tinyjs":"cli.js"},"scripts":{"install":"node -e \"require('fs').writeFileSync('ran', '')\""}}`},
+		{"package/package.json", `{"name":"tiny","version":"1.0.0","bin":{"tinyjs":"cli.js"},"scripts":` + installScript + `}`},
 		{"package/index.js", "exports.version = '1.0.0'\nexports.installed = require('fs').existsSync(__dirname + '/ran')\n"},
 		{"package/cli.js", "#!/usr/bin/env node\nconsole.log('tiny says', require('./index.js').version)\n"},
 	} {

@@ -1,12 +1,14 @@
 package tests
 
 import (
+	"bufio"
 	"encoding/json"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -91,22 +93,29 @@ func TestPrivateIndex(t *testing.T) {
 // from now on; the function returned stops that and gives it.
 func watchInspect(t *testing.T) func() string {
 	t.Helper()
-	events := exec.Command("sh", "-c", `docker events --filter type=container --filter event=create --format '{{.ID}}' | while read -r id; do docker inspect "$id" 2>/dev/null; done; true`)
-	var out strings.Builder
-	events.Stdout = &out
-	events.SysProcAttr = newGroup()
+	events := exec.Command("docker", "events", "--filter", "type=container", "--filter", "event=create", "--format", "{{.ID}}")
+	ids, err := events.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := events.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stopped := false
-	stop := func() string {
-		if !stopped {
-			stopped = true
-			endGroup(events)
-			events.Wait() // it was killed
+	var seen strings.Builder
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for lines := bufio.NewScanner(ids); lines.Scan(); {
+			out, _ := exec.Command("docker", "inspect", lines.Text()).Output() // it may be gone already
+			seen.Write(out)
 		}
-		return out.String()
-	}
+	}()
+	stop := sync.OnceValue(func() string {
+		events.Process.Kill()
+		<-done
+		events.Wait() // it was killed: its error says no more
+		return seen.String()
+	})
 	t.Cleanup(func() { stop() })
 	return stop
 }
