@@ -38,7 +38,7 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 	if err != nil {
 		return nil, err
 	}
-	output := newBuildLog(func(line string) { c.tell(f, PhaseInstall, line, nil) })
+	output := newBuildLog(func(line string) { c.tell(f, PhaseInstall, line, nil) }, c.indexSecrets(f.recipe)...)
 	exit, err := c.follow(ctx, builder, output)
 	if errors.Is(err, container.ErrNoContainer) {
 		return nil, errAgain // another gateway finished it, or the reaper found it late
@@ -197,7 +197,14 @@ func (c *Cache) create(ctx context.Context, r *Recipe, d digested, attempt strin
 	if err != nil {
 		return nil, err
 	}
-	return c.Engine.Create(ctx, spec)
+	if err := c.equip(&spec, r, d.inputs.Identity, attempt); err != nil {
+		return nil, errors.Join(err, c.unequip(attempt))
+	}
+	created, err := c.Engine.Create(ctx, spec)
+	if err != nil {
+		err = errors.Join(err, c.unequip(attempt))
+	}
+	return created, err
 }
 
 // follow copies the builder's output until it stops; one that outlives its
@@ -243,7 +250,7 @@ func (c *Cache) cleanUp(ctx context.Context, builder container.Container) {
 	defer cancel()
 	err := builder.Remove(ctx)
 	if attempt := builder.Labels()[labelAttempt]; err == nil && attempt != "" {
-		err = c.volume.discardAttempt(attempt)
+		err = errors.Join(c.unequip(attempt), c.volume.discardAttempt(attempt))
 	}
 	if err != nil {
 		c.Log.Warn("leftovers of a build stay for the reaper", "builder", builder.ID(), "error", err)

@@ -25,7 +25,8 @@ const announcement = "==> "
 
 // buildLog keeps the end of a builder's output, masked, and passes its lines on.
 type buildLog struct {
-	line func(string) // may be nil
+	line    func(string) // may be nil
+	secrets []string     // masked wherever they stand
 
 	mu        sync.Mutex
 	kept      bytes.Buffer
@@ -34,7 +35,9 @@ type buildLog struct {
 	announced string // last line of the agent
 }
 
-func newBuildLog(line func(string)) *buildLog { return &buildLog{line: line} }
+func newBuildLog(line func(string), secrets ...string) *buildLog {
+	return &buildLog{line: line, secrets: secrets}
+}
 
 // Write implements io.Writer; it never fails.
 func (l *buildLog) Write(p []byte) (int, error) {
@@ -76,6 +79,9 @@ func cutLine(b []byte) (line, after []byte, whole bool) {
 
 func (l *buildLog) keep(line []byte) {
 	text := credentials.ReplaceAllString(printable(line), "$1***@")
+	for _, secret := range l.secrets {
+		text = strings.ReplaceAll(text, secret, "***")
+	}
 	if l.kept.Len()+len(text) >= maxLog {
 		l.kept.Next(maxLog / 2) // the end of a log says why it failed
 		l.kept.Next(bytes.IndexByte(l.kept.Bytes(), '\n') + 1)

@@ -129,26 +129,6 @@ func (c *check) mount(where []string, m EnvironmentMount) {
 	c.template(where, []string{m.At}, VarPacksDir)
 }
 
-func (c *check) dependencies() {
-	deps := c.runtime.Dependencies
-	if !c.doc.Has("dependencies") {
-		return
-	}
-	for _, name := range append([]string{deps.ManifestFile}, deps.LockFiles...) {
-		if name == "" || strings.ContainsAny(name, `/\`) || name[0] == '.' {
-			c.doc.Faultf(at("dependencies"), "manifest_file and lock_files must be names of files at a pack's root")
-		}
-	}
-	if len(deps.InstallCommand) == 0 {
-		c.doc.Faultf(at("dependencies"), "dependencies.install_command is missing")
-	}
-	if len(deps.LockedInstallCommand) > 0 && len(deps.LockFiles) == 0 {
-		c.doc.Faultf(at("dependencies", "locked_install_command"), "locked_install_command needs lock_files")
-	}
-	c.install(at("dependencies", "install_command"), deps.InstallCommand)
-	c.install(at("dependencies", "locked_install_command"), deps.LockedInstallCommand)
-}
-
 func (c *check) install(where, argv []string) {
 	c.template(where, argv, VarPackDir, VarPacksDir, VarEnvDir, VarInterpreter, VarManifestPath)
 }
