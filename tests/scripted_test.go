@@ -132,9 +132,8 @@ func (g *gateway) builder(t testing.TB, p scriptedPack) string {
 	return running[0]
 }
 
-// builtOnce checks what all faults must leave alone: there was one builder, and
-// one generation came of it.
-func (p scriptedPack) builtOnce(t testing.TB, h home, since time.Time) {
+// builtOnce checks what no fault of this page may change: there was one builder.
+func (p scriptedPack) builtOnce(t testing.TB, since time.Time) {
 	t.Helper()
 	if got := builds(t, since, p.ref); got != 1 {
 		t.Errorf("%d builders of %s, want 1", got, p.ref)
