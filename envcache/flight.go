@@ -69,9 +69,7 @@ func (c *Cache) fly(f *flight) {
 	case c.ctx.Err() != nil:
 		f.err = ErrClosed
 	default:
-		if !errors.Is(f.err, ErrStorageFull) && !errors.Is(f.err, ErrBusy) {
-			f.err = asFailure(f.err)
-		}
+		f.err = asAnswer(f.err)
 		c.at(f, PhaseFailed, f.err)
 	}
 	c.mu.Lock()
