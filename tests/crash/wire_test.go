@@ -2,11 +2,13 @@ package crash
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"testing"
 
 	"attune/runtimes/container"
 )
@@ -110,4 +112,11 @@ func ended(ctx context.Context, doing string, err error) error {
 		err = cause
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func decode(t *testing.T, content []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(content, v); err != nil {
+		t.Errorf("%s: %v", content, err)
+	}
 }
