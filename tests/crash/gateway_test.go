@@ -186,7 +186,7 @@ func (g *gateway) get(p *pending) (word, bool) {
 	case w, ok := <-p.word:
 		return w, ok
 	case <-time.After(patience):
-		g.t.Errorf("gateway %s does not answer %+v", g.id, p.order)
+		g.t.Errorf("I13: gateway %s does not answer %+v", g.id, p.order)
 		return word{}, false
 	}
 }

@@ -222,3 +222,20 @@ func (h *host) started(digest string) int {
 	defer h.mu.Unlock()
 	return len(h.builders[digest])
 }
+
+// killBuilders ends all that run. It is SIGTERM, because only the agent can find
+// all of what it runs where nothing contains that.
+func (h *host) killBuilders() {
+	h.mu.Lock()
+	var all []string
+	for _, ids := range h.builders {
+		all = append(all, ids...)
+	}
+	h.mu.Unlock()
+	for _, id := range all {
+		state, err := h.container(id).State(context.Background())
+		if err == nil && state.Phase == container.PhaseRunning {
+			h.signal(id, syscall.SIGTERM) //nolint:errcheck // it may end in this moment
+		}
+	}
+}

@@ -16,7 +16,6 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/redis/redistest"
-	"attune/tests/kit"
 )
 
 // leases is how the gateways of a rig keep apart.
@@ -47,7 +46,7 @@ type rig struct {
 	leases leases
 	root   string
 	packs  string
-	host   *host
+	hosts  []*host // gateways use the first unless they are told another
 	watch  *watcher
 	redis  *goredis.Client
 	config config
@@ -73,8 +72,7 @@ func newRig(t *testing.T, l leases) *rig {
 		r.config.Redis = redistest.URL(t)
 		r.connect()
 	}
-	r.host = newHost(t)
-	r.host.created = r.backoff
+	r.machine()
 	r.watch = newWatcher(t, r.root)
 	return r
 }
@@ -92,6 +90,15 @@ func (r *rig) connect() {
 	r.t.Cleanup(func() { r.redis.Close() })
 }
 
+// machine adds one with an engine of its own.
+func (r *rig) machine() *host {
+	r.t.Helper()
+	h := newHost(r.t)
+	h.created = r.backoff
+	r.hosts = append(r.hosts, h)
+	return h
+}
+
 // gateway starts one. change may be nil.
 func (r *rig) gateway(change func(*config)) *gateway {
 	r.t.Helper()
@@ -99,7 +106,7 @@ func (r *rig) gateway(change func(*config)) *gateway {
 	c := r.config
 	c.ID = fmt.Sprintf("g%d", len(r.gateways))
 	r.mu.Unlock()
-	c.Engine = r.host.socket
+	c.Engine = r.hosts[0].socket
 	if r.leases == byMachine {
 		c.Locks = r.t.TempDir()
 	}
@@ -119,10 +126,14 @@ func (r *rig) pack(n int) pack { return r.packOf("demo", n) }
 func (r *rig) packOf(ref string, n int) pack {
 	r.t.Helper()
 	p := pack{ref: ref, dir: filepath.Join(r.packs, fmt.Sprintf("%s-%d", ref, n)), revision: fmt.Sprintf("r%d", n)}
+	manifest := filepath.Join(p.dir, "deps.txt")
+	if _, err := os.Lstat(manifest); err == nil {
+		return p // builders read it
+	}
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "deps.txt"), []byte(fmt.Sprintf("a==%d\n", n)), 0o644); err != nil {
+	if err := os.WriteFile(manifest, []byte(fmt.Sprintf("a==%d\n", n)), 0o644); err != nil {
 		r.t.Fatal(err)
 	}
 	return p
@@ -240,16 +251,31 @@ func (r *rig) rest(survivor *gateway) {
 			g.close()
 		}
 	}
-	kit.Until(r.t, func() bool {
-		r.age()
-		survivor.reap()
-		return r.leftovers() == "" || r.t.Failed()
-	})
+	r.reaped(survivor, time.Now().Add(bound))
 	survivor.close()
 	r.watch.end(r.digests())
 	if left := r.leftovers(); left != "" {
 		r.t.Errorf("I10: at rest there is left: %s", left)
 	}
+}
+
+// reaped lets a gateway reap until nothing is left: leases of the dead end with
+// their TTL, abandoned builders with their deadline.
+func (r *rig) reaped(by *gateway, deadline time.Time) {
+	r.t.Helper()
+	for r.leftovers() != "" && time.Now().Before(deadline) {
+		r.age()
+		by.reap()
+		passed(r.t, 20*time.Millisecond)
+	}
+}
+
+// started tells how many builders of a digest there were.
+func (r *rig) started(digest string) (n int) {
+	for _, h := range r.hosts {
+		n += h.started(digest)
+	}
+	return n
 }
 
 // age makes files of dead gateways as old as the reaper wants them: a minute.
@@ -278,12 +304,14 @@ func (r *rig) leftovers() string {
 			left = append(left, dir+"/"+entry.Name())
 		}
 	}
-	containers, err := r.host.engine.Find(context.Background(), nil)
-	if err != nil {
-		left = append(left, err.Error())
-	}
-	for _, c := range containers {
-		left = append(left, "container "+c.Name())
+	for _, h := range r.hosts {
+		containers, err := h.engine.Find(context.Background(), nil)
+		if err != nil {
+			left = append(left, err.Error())
+		}
+		for _, c := range containers {
+			left = append(left, "container "+c.Name())
+		}
 	}
 	return strings.Join(append(left, r.heldLeases()...), ", ")
 }

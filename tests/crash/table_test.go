@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -37,13 +36,18 @@ func everyPoint(t *testing.T, kinds []leases, test func(t *testing.T, r *rig, g 
 // stoppedAt starts a gateway and a build, which stops at a point.
 func (r *rig) stoppedAt(point envcache.Point) *gateway {
 	r.t.Helper()
+	g := r.stops(r.pack(1), point)
+	r.seenAt(point)
+	return g
+}
+
+func (r *rig) stops(p pack, point envcache.Point) *gateway {
+	r.t.Helper()
 	g := r.gateway(nil)
 	g.arm(point, 0)
-	p := r.pack(1)
-	p.fails(r.t, point == envcache.PointRecorded)
+	p.fails(r.t, point == envcache.PointRecorded) // else it isn't passed
 	g.ensure(p)
 	g.stops(point)
-	r.seenAt(point)
 	p.fails(r.t, false)
 	return g
 }
@@ -114,11 +118,31 @@ func (r *rig) oneBuilder(point envcache.Point) {
 		want = 2 // one failed
 	}
 	for digest := range r.digests() {
-		if got := r.host.started(digest); got != want {
+		if got := r.started(digest); got != want {
 			r.t.Errorf("I2: %d builders were started, want %d", got, want)
 		}
 	}
 }
 
-// names are for messages.
-func names(points []envcache.Point) string { return strings.ReplaceAll(fmt.Sprint(points), " ", ", ") }
+// forget is what a Redis that was restarted empty does to the rig's leases.
+func (r *rig) forget(t *testing.T) {
+	t.Helper()
+	if r.redis == nil {
+		return
+	}
+	if keys := r.leaseKeys(); len(keys) > 0 {
+		if err := r.redis.Del(t.Context(), keys...).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := r.redis.ScriptFlush(t.Context()).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// killBuilders ends what builders run, as an engine does that is stopped.
+func (r *rig) killBuilders() {
+	for _, h := range r.hosts {
+		h.killBuilders()
+	}
+}

@@ -209,7 +209,16 @@ func (w *watcher) end(revisions map[string]int) {
 	}
 }
 
-// sees tells how many generations there are to be seen.
+// pointer is the generation that a pack's pointer leads to.
+func (w *watcher) pointer(pack string) string {
+	target, err := os.Readlink(filepath.Join(w.root, pack, "sh"))
+	if err != nil {
+		w.t.Error(err)
+	}
+	return filepath.Base(target)
+}
+
+// visible are the generations that anybody can see.
 func (w *watcher) visible() []string {
 	entries, err := os.ReadDir(filepath.Join(w.root, ".store"))
 	if err != nil {
