@@ -40,6 +40,8 @@ type pending struct {
 	begun chan struct{} // closed when the digest is known, for ensure
 	word  chan word     // the answer; closed without one when the gateway dies
 	once  sync.Once
+
+	answered chan struct{} // closed with the answer
 }
 
 // launch starts a gateway, which is killed with the test.
@@ -119,6 +121,7 @@ func (g *gateway) hear(w word) {
 		g.rig.punctual(g, p.order, w)
 	}
 	p.word <- w
+	close(p.answered)
 }
 
 // awaitStop returns when the process has stopped, or ended.
@@ -137,7 +140,7 @@ func (g *gateway) tell(o order) *pending {
 	defer g.mu.Unlock()
 	g.last++
 	o.ID = g.last
-	p := &pending{order: o, begun: make(chan struct{}), word: make(chan word, 1)}
+	p := &pending{order: o, begun: make(chan struct{}), word: make(chan word, 1), answered: make(chan struct{})}
 	if g.isDead() {
 		close(p.begun)
 		close(p.word)
@@ -211,7 +214,38 @@ func (g *gateway) resume() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.paused = false
+	for { // what it said of its stop is past
+		select {
+		case <-g.at:
+			continue
+		default:
+		}
+		break
+	}
 	g.signal(syscall.SIGCONT)
+}
+
+func (g *gateway) isPaused() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.paused
+}
+
+// settle waits for the gateway to stop, to die or to be idle, and not for long.
+func (g *gateway) settle(atMost time.Duration) {
+	g.mu.Lock()
+	var next chan struct{}
+	for _, p := range g.pending {
+		next = p.answered
+	}
+	g.mu.Unlock()
+	select {
+	case <-next:
+	case at := <-g.at:
+		g.at <- at
+	case <-g.dead:
+	case <-time.After(atMost):
+	}
 }
 
 // pause stops it wherever it is.
