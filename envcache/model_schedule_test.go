@@ -204,7 +204,7 @@ func (w *modelWorld) settle() {
 	for end := w.now + 2*maxBuildBackoff + 2*modelTimeout; w.now < end && w.broken == ""; w.passes(time.Second) {
 		busy := false
 		for _, g := range w.gateways {
-			busy = g.ask(w.passed) || busy || !g.ready[g.wants]
+			busy = g.ask(w.passed) || busy || len(g.procs) > 0
 		}
 		for n := 0; w.broken == ""; n++ {
 			enabled := w.enabled()
@@ -220,7 +220,7 @@ func (w *modelWorld) settle() {
 				busy = true
 			}
 		}
-		if !busy && len(w.enabled()) == 0 {
+		if !busy {
 			break
 		}
 	}
