@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// built tells how long the ready environment of a pack took to build.
-func built(t *testing.T, g *gateway, environment string) (milliseconds float64) {
+// buildTime tells how long the ready environment of a pack took to build.
+func buildTime(t *testing.T, g *gateway, environment string) (milliseconds float64) {
 	t.Helper()
 	status := g.get(t, "/api/v1/environments/"+environment).value(t)
 	if status["state"] != "ready" {
@@ -170,14 +170,14 @@ func TestBuildersGoByTheProxy(t *testing.T) {
 	if got := g.mustInvoke(t, "proxied.v?timeout=5m", "{}").body; got != "2.3.3\n" {
 		t.Errorf("POST /invoke/proxied.v = %q", got)
 	}
-	first, fetched := built(t, g, "proxied/python"), p.bytes.Load()
+	first, fetched := buildTime(t, g, "proxied/python"), p.bytes.Load()
 	if p.opened.Load() == 0 {
 		t.Error("no tunnel was opened: the proxy was passed by")
 	}
 	write(t, filepath.Join(dir, "requirements.txt"), "pandas==2.3.3\nnumpy==2.3.5\n", 0o644)
 	g.hangup(t)
 	g.mustInvoke(t, "proxied.v?timeout=5m", "{}")
-	second := built(t, g, "proxied/python")
+	second := buildTime(t, g, "proxied/python")
 	again := p.bytes.Load() - fetched
 	if again*5 > fetched {
 		t.Errorf("the second build fetched %d bytes, the first %d: want its packages from the downloads", again, fetched)
