@@ -181,6 +181,7 @@ func (c *Cache) plan(r *Recipe, in inputs, path string) (agent.Plan, error) {
 	}{
 		{"create", values["env_dir"], before, in.Create, func(v variantInput) []string { return v.Create }},
 		{"install", installDir, values, in.Install, func(v variantInput) []string { return v.Install }},
+		{"finish", values["env_dir"], values, in.Finish, func(variantInput) []string { return nil }},
 	}
 	for _, s := range steps {
 		step := agent.Step{Name: s.name, Dir: s.dir}

@@ -21,7 +21,7 @@ import (
 // Bounds of what is read of an environment's packages: their number, and the
 // bytes of a file that describes one.
 const (
-	maxPackages     = 5000
+	maxPackages     = 2000
 	maxPackageFile  = 1 << 20
 	maxPackageWords = 200 // of a name, of a version
 )

@@ -61,9 +61,10 @@ type inputs struct {
 	Manifests map[string]string `json:"manifests"`   // file → SHA-256
 	// build.vars: an index decides what is installed. Name → SHA-256 of the
 	// value, for every pack's code can read a marker.
-	Vars  map[string]string `json:"vars"`
-	Epoch int64             `json:"epoch"`
-	Index *indexInput       `json:"index,omitempty"`
+	Vars   map[string]string `json:"vars"`
+	Epoch  int64             `json:"epoch"`
+	Finish []string          `json:"finish,omitempty"`
+	Index  *indexInput       `json:"index,omitempty"`
 }
 
 type variantInput struct {
@@ -120,6 +121,7 @@ func (r *Recipe) chooseInstall(in *inputs) {
 	var lock, locked bool
 	own := map[string]runtimes.ManifestVariant{}
 	if manifest != nil {
+		in.Finish = r.Runtime.Environment.FinishCommand
 		lock = manifest.LockFile(has) != ""
 		locked = lock && len(manifest.LockedInstallCommand) > 0
 		in.Install = r.scripted(manifest, manifest.InstallCommand)

@@ -100,6 +100,7 @@ func (c *check) environment() {
 		c.doc.Faultf(at("environment"), "environment.verify_command is missing: it must exit 0 before an environment is published")
 	}
 	c.template(at("environment", "create_command"), env.CreateCommand, VarPackDir, VarPacksDir, VarEnvDir, VarInterpreter)
+	c.template(at("environment", "finish_command"), env.FinishCommand, VarPackDir, VarPacksDir, VarEnvDir, VarInterpreter)
 	c.template(at("environment", "verify_command"), env.VerifyCommand, VarPackDir, VarPacksDir, VarEnvDir, VarInterpreter)
 	c.template(at("environment", "interpreter_path"), []string{env.InterpreterPath}, VarEnvDir)
 	for i, mount := range env.Mounts {
@@ -110,7 +111,7 @@ func (c *check) environment() {
 // none checks that nothing is said about environments that there won't be.
 func (c *check) none() {
 	env := c.runtime.Environment
-	if len(env.CreateCommand)+len(env.VerifyCommand)+len(env.Mounts) > 0 || env.InterpreterPath != "" {
+	if len(env.CreateCommand)+len(env.FinishCommand)+len(env.VerifyCommand)+len(env.Mounts) > 0 || env.InterpreterPath != "" {
 		c.doc.Faultf(at("environment"), "environment has commands, but no env_type: name it, for example virtualenv")
 	}
 	if c.doc.Has("dependencies") {

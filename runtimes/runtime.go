@@ -48,6 +48,7 @@ const (
 type Environment struct {
 	EnvType         EnvType  `yaml:"env_type"` // empty = none; other kinds are free text
 	CreateCommand   []string `yaml:"create_command"`
+	FinishCommand   []string `yaml:"finish_command"`   // runs in the builder after dependencies were installed
 	VerifyCommand   []string `yaml:"verify_command"`   // must exit 0 in a throwaway container before the environment is published
 	InterpreterPath string   `yaml:"interpreter_path"` // replaces Interpreter.Binary; may use {env_dir}
 	// Mounts show parts of the environment at further paths of an instance.

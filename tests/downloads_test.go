@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"attune/envcache"
 )
 
 // buildTime tells how long the ready environment of a pack took to build.
@@ -170,6 +172,7 @@ func TestBuildersGoByTheProxy(t *testing.T) {
 	if got := g.mustInvoke(t, "proxied.v?timeout=5m", "{}").body; got != "2.3.3\n" {
 		t.Errorf("POST /invoke/proxied.v = %q", got)
 	}
+	bytecode(t, filepath.Join(h.envs, "proxied", "python"))
 	first, fetched := buildTime(t, g, "proxied/python"), p.bytes.Load()
 	if p.opened.Load() == 0 {
 		t.Error("no tunnel was opened: the proxy was passed by")
@@ -177,12 +180,28 @@ func TestBuildersGoByTheProxy(t *testing.T) {
 	write(t, filepath.Join(dir, "requirements.txt"), "pandas==2.3.3\nnumpy==2.3.5\n", 0o644)
 	g.hangup(t)
 	g.mustInvoke(t, "proxied.v?timeout=5m", "{}")
+	g.untilState(t, "proxied", "python", envcache.StateReady)
 	second := buildTime(t, g, "proxied/python")
+	bytecode(t, filepath.Join(h.envs, "proxied", "python"))
 	again := p.bytes.Load() - fetched
 	if again*5 > fetched {
 		t.Errorf("the second build fetched %d bytes, the first %d: want its packages from the downloads", again, fetched)
 	}
 	t.Logf("first build: %v ms, %d bytes; second: %v ms, %d bytes", first, fetched, second, again)
+}
+
+// bytecode checks that nearly every module of an environment is compiled: some
+// packages bring a few for other versions.
+func bytecode(t *testing.T, environment string) {
+	t.Helper()
+	count := map[string]int{}
+	err := filepath.WalkDir(environment+"/lib", func(path string, _ os.DirEntry, err error) error {
+		count[filepath.Ext(path)]++
+		return err
+	})
+	if err != nil || count[".py"] < 1000 || count[".pyc"]*100 < count[".py"]*98 {
+		t.Errorf("%d of %d modules are compiled (%v)", count[".pyc"], count[".py"], err)
+	}
 }
 
 // TestOffline builds where there is no network, from what packs bring.

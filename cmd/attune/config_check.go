@@ -154,7 +154,7 @@ func (k *configCheck) buildVars() {
 		case strings.HasPrefix(name, "ATTUNE_"):
 			k.fault("build.vars", "%s is reserved: names that begin with ATTUNE_ are the gateway's own", name)
 		case credentials.MatchString(vars[name]):
-			k.fault("build.vars", "%s holds a URL with credentials, which everybody who may inspect the engine's containers could read: use a mirror that needs none", name)
+			k.fault("build.vars", "%s holds a URL with credentials, which everybody who may inspect the engine's containers could read: use build.indexes with build.index_credentials, or a mirror that needs none", name)
 		case strings.ContainsAny(vars[name], "\x00\r\n"):
 			k.fault("build.vars", "%s holds a line break or a NUL: write it on one line", name)
 		}
