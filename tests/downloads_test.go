@@ -50,12 +50,14 @@ func TestDownloadsAreKept(t *testing.T) {
 		{"keeps_js.v", "package.json", `{"dependencies":{"tiny":"1.0.0"},"private":true}`, 0},
 	} {
 		before := x.files()
+		pack, _, _ := strings.Cut(step.action, ".")
+		runtime := map[bool]string{true: "python", false: "node"}[strings.HasSuffix(pack, "_py")]
 		if step.manifest != "" {
-			pack, _, _ := strings.Cut(step.action, ".")
 			write(t, filepath.Join(packs[pack], step.manifest), step.content, 0o644)
 			g.hangup(t)
 		}
 		g.mustInvoke(t, step.action, "{}")
+		g.untilState(t, pack, runtime, envcache.StateReady)
 		if got := x.files() - before; got != step.files {
 			t.Errorf("build %d, of %s, fetched %d files, want %d", n+1, step.action, got, step.files)
 		}
