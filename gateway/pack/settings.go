@@ -72,7 +72,7 @@ func (b buildFile) read(doc *strictyaml.Document) Build {
 	if b.Index != "" && !indexGrammar.MatchString(b.Index) {
 		doc.Faultf(at("build", "index"), "build.index must be the name of one of the operator's build.indexes: a lower-case letter and up to 62 of a-z, 0-9, _ and -")
 	}
-	return Build{Index: b.Index, Scripts: b.Scripts}
+	return Build(b)
 }
 
 func size(doc *strictyaml.Document, key, text string, least int64) int64 {
