@@ -16,7 +16,7 @@ TEST := TESTCONTAINERS_RYUK_DISABLED=true ATTUNE_REQUIRE_DOCKER=1 go test -timeo
 
 export STATICCHECK := $(CURDIR)/.tools/staticcheck-$(STATICCHECK_VERSION)
 
-.PHONY: help run up down build images test check bench fmt clean engine go runtime-images linux-programs
+.PHONY: help run up down build images test check bench fuzz fmt clean engine go runtime-images linux-programs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: engine go $(STATICCHECK) ## tidy, format, vet, staticcheck, tests with -r
 
 bench: engine images ## run the benchmarks
 	$(TEST) -bench . -run '^$$' ./...
+
+fuzz: go ## run each fuzz target for FUZZTIME=30s (FUZZ=Digest: those of that name)
+	@scripts/fuzz.sh
 
 fmt: go ## format the code and tidy go.mod
 	go fmt ./...

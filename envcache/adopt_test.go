@@ -136,29 +136,42 @@ func (r *rig) endBackoff(t *testing.T, c *Cache, recipe *Recipe) {
 	}
 }
 
-func TestBuilderThatWasNeverStartedIsReplaced(t *testing.T) {
+// A builder that was made and not started: its gateway died, or is about to start
+// it. To start it is right in both cases; only one that is too old is made anew.
+func TestBuilderThatWasNeverStartedIsStarted(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	c := r.gateway(t, nil)
-	recipe := r.recipe(t, "true")
-	d, err := c.digest(recipe)
-	if err != nil {
-		t.Fatal(err)
+	for name, test := range map[string]struct {
+		left time.Duration // of its time
+		made int           // builders beside it
+	}{
+		"young": {time.Minute + grace, 0},
+		"old":   {time.Minute - time.Second, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			c := r.gateway(t, nil)
+			recipe := r.recipe(t, "true")
+			d, err := c.digest(recipe)
+			if err != nil {
+				t.Fatal(err)
+			}
+			attempt := d.digest + ".00000000"
+			if err := os.Mkdir(c.volume.attempt(attempt), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			spec, err := c.builderSpec(recipe, d, attempt, time.Now().Add(test.left))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.engine.Engine.Create(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			mustEnsure(t, c, recipe)
+			r.engine.wantBuilders(t, test.made)
+			r.nothingLeft(t)
+		})
 	}
-	attempt := d.digest + ".00000000"
-	if err := os.Mkdir(c.volume.attempt(attempt), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	spec, err := c.builderSpec(recipe, d, attempt, time.Now().Add(time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.engine.Engine.Create(t.Context(), spec); err != nil {
-		t.Fatal(err)
-	}
-	mustEnsure(t, c, recipe)
-	r.engine.wantBuilders(t, 1)
-	r.nothingLeft(t)
 }
 
 // Exit 0 with its attempt gone is of no use.

@@ -38,7 +38,7 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 	if err != nil {
 		return nil, err
 	}
-	output := newBuildLog(func(line string) { c.tell(f, PhaseInstall, line, nil) })
+	output := newBuildLog(func(line string) { c.tell(f, PhaseInstall, line, nil) }, c.indexSecrets(f.recipe)...)
 	exit, err := c.follow(ctx, builder, output)
 	if errors.Is(err, container.ErrNoContainer) {
 		return nil, errAgain // another gateway finished it, or the reaper found it late
@@ -120,8 +120,9 @@ func (c *Cache) builder(ctx context.Context, f *flight, d digested) (container.C
 }
 
 // adoptable finds a builder of the digest that runs, or whose end nobody has
-// judged yet. It removes all others: created and never started, without an
-// attempt, or failed and recorded.
+// judged yet; one that was created and not started, it starts: to remove it
+// would be to fight with a gateway that is about to. It removes all others: too
+// old to be started, without an attempt, or failed and recorded.
 func (c *Cache) adoptable(ctx context.Context, digest string) (container.Container, error) {
 	found, err := c.Engine.Find(ctx, map[string]string{
 		container.LabelRole: container.RoleBuilder, container.LabelDigest: digest,
@@ -140,9 +141,30 @@ func (c *Cache) adoptable(ctx context.Context, digest string) (container.Contain
 		if state.Phase == container.PhaseRunning || c.unjudged(builder, digest, state) {
 			return builder, nil
 		}
+		if state.Phase == container.PhaseCreated && c.startable(builder) && startBuilder(ctx, builder) == nil {
+			return builder, nil
+		}
 		c.cleanUp(ctx, builder)
 	}
 	return nil, nil
+}
+
+// startable tells whether a builder that was only created has its attempt, and
+// all the time that a build may take.
+func (c *Cache) startable(builder container.Container) bool {
+	return c.volume.hasAttempt(builder.Labels()[labelAttempt]) && time.Until(deadlineOf(builder)) >= c.Limits.Timeout
+}
+
+// startBuilder starts a builder, or finds that another has done so just now.
+func startBuilder(ctx context.Context, builder container.Container) error {
+	err := builder.Start(ctx)
+	if err == nil {
+		return nil
+	}
+	if state, stateErr := builder.State(ctx); stateErr == nil && (state.Phase == container.PhaseRunning || state.Phase == container.PhaseExited) {
+		return nil
+	}
+	return err
 }
 
 // unjudged tells whether a builder's end says something that isn't recorded. One
@@ -179,7 +201,7 @@ func (c *Cache) start(ctx context.Context, r *Recipe, d digested) (container.Con
 		return nil, errors.Join(err, c.volume.discardAttempt(attempt))
 	}
 	c.Fault(PointCreated)
-	if err := created.Start(ctx); err != nil {
+	if err := startBuilder(ctx, created); err != nil {
 		c.cleanUp(ctx, created)
 		return nil, fmt.Errorf("start the builder: %w", err)
 	}
@@ -197,7 +219,14 @@ func (c *Cache) create(ctx context.Context, r *Recipe, d digested, attempt strin
 	if err != nil {
 		return nil, err
 	}
-	return c.Engine.Create(ctx, spec)
+	if err := c.equip(&spec, r, d.inputs.Identity, attempt); err != nil {
+		return nil, errors.Join(err, c.unequip(attempt))
+	}
+	created, err := c.Engine.Create(ctx, spec)
+	if err != nil {
+		err = errors.Join(err, c.unequip(attempt))
+	}
+	return created, err
 }
 
 // follow copies the builder's output until it stops; one that outlives its
@@ -243,7 +272,7 @@ func (c *Cache) cleanUp(ctx context.Context, builder container.Container) {
 	defer cancel()
 	err := builder.Remove(ctx)
 	if attempt := builder.Labels()[labelAttempt]; err == nil && attempt != "" {
-		err = c.volume.discardAttempt(attempt)
+		err = errors.Join(c.unequip(attempt), c.volume.discardAttempt(attempt))
 	}
 	if err != nil {
 		c.Log.Warn("leftovers of a build stay for the reaper", "builder", builder.ID(), "error", err)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +22,9 @@ const builderUID = 65532
 
 // builderTmp bounds a builder's /tmp, where installers unpack and compile.
 const builderTmp = 1 << 30
+
+// maxCopied bounds the files that a plan copies: it is one process variable.
+const maxCopied = 256
 
 // builderSpec compiles the container that fills an attempt. The attempt is
 // mounted at the literal path of the environment, because a virtualenv holds
@@ -147,13 +149,24 @@ func builderUser() string {
 func (c *Cache) plan(r *Recipe, in inputs, path string) (agent.Plan, error) {
 	plan := agent.Plan{TimeoutSeconds: int(math.Ceil(c.Limits.Timeout.Seconds()))}
 	values := c.values(r, path)
-	if r.Runtime.Dependencies.CopyManifests {
-		for _, name := range r.copied(in.Manifests) {
-			plan.Copy = append(plan.Copy, agent.Copy{
-				From: c.Layout.PackDir(r.Pack, r.PackDir) + "/" + name, To: values["env_dir"] + "/" + name,
-			})
+	installDir := values["pack_dir"] // relative paths in a manifest begin at it
+	if manifest, has := r.manifest(in.Manifests); manifest != nil {
+		values["manifest_path"] = values["pack_dir"] + "/" + manifest.File
+		if r.Runtime.Dependencies.CopyManifests {
+			installDir = values["env_dir"]
+			values["manifest_path"] = values["env_dir"] + "/" + manifest.File
+			if len(in.Manifests) > maxCopied {
+				return plan, refuse("%s includes more than %d files of the pack: pack them into archives", manifest.File, maxCopied)
+			}
+			for _, name := range slices.Sorted(maps.Keys(in.Manifests)) {
+				if slices.Contains(manifest.LockFiles, name) && name != manifest.LockFile(has) {
+					continue // an installer could prefer it
+				}
+				plan.Copy = append(plan.Copy, agent.Copy{
+					From: values["pack_dir"] + "/" + name, To: values["env_dir"] + "/" + name,
+				})
+			}
 		}
-		values["manifest_path"] = values["env_dir"] + "/" + r.Runtime.Dependencies.ManifestFile
 	}
 	// The interpreter of the create step is the image's own; afterwards it is
 	// the environment's.
@@ -161,15 +174,17 @@ func (c *Cache) plan(r *Recipe, in inputs, path string) (agent.Plan, error) {
 	before["interpreter"] = r.Runtime.Interpreter.Binary
 	steps := []struct {
 		name    string
+		dir     string
 		values  map[string]string
 		command []string
 		variant func(variantInput) []string
 	}{
-		{"create", before, in.Create, func(v variantInput) []string { return v.Create }},
-		{"install", values, in.Install, func(v variantInput) []string { return v.Install }},
+		{"create", values["env_dir"], before, in.Create, func(v variantInput) []string { return v.Create }},
+		{"install", installDir, values, in.Install, func(v variantInput) []string { return v.Install }},
+		{"finish", values["env_dir"], values, in.Finish, func(variantInput) []string { return nil }},
 	}
 	for _, s := range steps {
-		step := agent.Step{Name: s.name, Dir: values["env_dir"]}
+		step := agent.Step{Name: s.name, Dir: s.dir}
 		for _, v := range in.Variants {
 			if err := addAlternative(&step, v.Needs, s.variant(v), s.values); err != nil {
 				return plan, fmt.Errorf("runtime %s: %w", r.Runtime.Name, err)
@@ -197,26 +212,14 @@ func addAlternative(step *agent.Step, needs string, command []string, values map
 	return nil
 }
 
-// copied lists the manifest and the lock file in use.
-func (r *Recipe) copied(manifests map[string]string) []string {
-	var names []string
-	for _, name := range []string{r.Runtime.Dependencies.ManifestFile, r.lockFile(manifests)} {
-		if _, there := manifests[name]; there {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // values are the template variables of a runtime's commands.
 func (c *Cache) values(r *Recipe, path string) map[string]string {
 	packDir := c.Layout.PackDir(r.Pack, r.PackDir)
 	values := map[string]string{
-		"pack_dir":      packDir,
-		"packs_dir":     c.Layout.PacksDir(r.PackDir),
-		"env_dir":       c.Layout.EnvDir(r.Pack, r.Runtime.Name, path),
-		"manifest_path": filepath.Join(packDir, r.Runtime.Dependencies.ManifestFile),
-		"interpreter":   r.Runtime.Interpreter.Binary,
+		"pack_dir":    packDir,
+		"packs_dir":   c.Layout.PacksDir(r.PackDir),
+		"env_dir":     c.Layout.EnvDir(r.Pack, r.Runtime.Name, path),
+		"interpreter": r.Runtime.Interpreter.Binary,
 	}
 	if own := r.Runtime.Environment.InterpreterPath; own != "" {
 		if expanded, err := runtimes.Expand([]string{own}, values); err == nil { // checked when the runtime was loaded

@@ -20,21 +20,33 @@ const (
 // they use.
 var credentials = regexp.MustCompile(`(://)[^/\s]+@`)
 
+// halfURL is the end of a piece in which a URL may have been cut before it could
+// be seen whether it has a user part.
+var halfURL = regexp.MustCompile(`:(/(/[^/\s]*)?)?$`)
+
+// maxCarry bounds what of a cut line waits for the rest of its URL; a user part
+// that is longer is masked unseen.
+const maxCarry = 1 << 10
+
 // announcement begins the agent's own lines.
 const announcement = "==> "
 
 // buildLog keeps the end of a builder's output, masked, and passes its lines on.
 type buildLog struct {
-	line func(string) // may be nil
+	line    func(string) // may be nil
+	secrets []string     // masked wherever they stand
 
 	mu        sync.Mutex
 	kept      bytes.Buffer
 	partial   []byte // the line that has not ended yet; at most maxLine
+	carry     string // of the piece before: a URL that was cut
 	last      string // line of the installer
 	announced string // last line of the agent
 }
 
-func newBuildLog(line func(string)) *buildLog { return &buildLog{line: line} }
+func newBuildLog(line func(string), secrets ...string) *buildLog {
+	return &buildLog{line: line, secrets: secrets}
+}
 
 // Write implements io.Writer; it never fails.
 func (l *buildLog) Write(p []byte) (int, error) {
@@ -47,7 +59,7 @@ func (l *buildLog) Write(p []byte) (int, error) {
 		if !whole {
 			break
 		}
-		l.keep(line)
+		l.keep(line, len(line)+len(after) == len(rest))
 		rest = after
 	}
 	if len(rest) < len(l.partial) {
@@ -57,8 +69,7 @@ func (l *buildLog) Write(p []byte) (int, error) {
 }
 
 // cutLine takes the first line. An endless one is cut, not collected: at a
-// space, so that no URL is halved and the mask misses nothing, and if there is
-// none, between two characters.
+// space, so that no URL is halved, and if there is none, between two characters.
 func cutLine(b []byte) (line, after []byte, whole bool) {
 	if end := bytes.IndexByte(b[:min(len(b), maxLine+1)], '\n'); end >= 0 {
 		return b[:end], b[end+1:], true
@@ -74,8 +85,20 @@ func cutLine(b []byte) (line, after []byte, whole bool) {
 	return b[:end], b[end:], true
 }
 
-func (l *buildLog) keep(line []byte) {
-	text := credentials.ReplaceAllString(printable(line), "$1***@")
+// keep takes a line, or a piece of one that was cut.
+func (l *buildLog) keep(line []byte, cut bool) {
+	text := l.carry + printable(line)
+	l.carry = ""
+	if at := halfURL.FindStringIndex(text); cut && at != nil {
+		text, l.carry = text[:at[0]], text[at[0]:]
+		if len(l.carry) > maxCarry {
+			l.carry = "://***"
+		}
+	}
+	text = credentials.ReplaceAllString(text, "$1***@")
+	for _, secret := range l.secrets {
+		text = strings.ReplaceAll(text, secret, "***")
+	}
 	if l.kept.Len()+len(text) >= maxLog {
 		l.kept.Next(maxLog / 2) // the end of a log says why it failed
 		l.kept.Next(bytes.IndexByte(l.kept.Bytes(), '\n') + 1)
@@ -105,8 +128,8 @@ func printable(line []byte) string {
 
 // finish takes an unfinished line for a line.
 func (l *buildLog) finish() {
-	if len(l.partial) > 0 {
-		l.keep(l.partial)
+	if len(l.partial) > 0 || l.carry != "" {
+		l.keep(l.partial, false)
 		l.partial = nil
 	}
 }

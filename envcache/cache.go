@@ -34,6 +34,7 @@ type Options struct {
 	AgentDir   string            // holds the agent
 	CADir      string            // holds the certificate bundle; empty = none
 	Vars       map[string]string // process variables of builders: index settings
+	Indexes    map[string]Index  // that packs may choose, by NAME or NAME.RUNTIME
 	Network    container.Network // of builders
 	Limits     Limits
 	Log        *slog.Logger
@@ -61,6 +62,7 @@ type Limits struct {
 	CPU         float64       // cores of a builder [2]
 	Keep        int           // generations of an environment that pruning leaves, the serving one among them [2]
 	PruneAfter  time.Duration // how long a generation that nobody needs stays [1 h]
+	CacheBytes  int64         // of all packs' downloads; 0 = none are kept [1 GiB]
 }
 
 // Cache makes and finds environments. Its methods may be called concurrently.

@@ -150,7 +150,7 @@ func (v volume) generations(pack, runtime string, w wish) ([]Generation, error) 
 	serving := v.pointsAt(pack, runtime)
 	digests := slices.Compact(slices.Sorted(slices.Values(append([]string{w.Digest}, w.History...))))
 	for _, digest := range digests {
-		if !digestGrammar.MatchString(digest) {
+		if digest == "" {
 			continue
 		}
 		m, err := v.published(digest)

@@ -36,7 +36,7 @@ func (c *Cache) digest(r *Recipe) (digested, error) {
 	if err != nil {
 		return digested{}, err
 	}
-	in, err := r.inputs(identity, c.Vars)
+	in, err := c.inputs(r, identity)
 	if err != nil {
 		return digested{}, err
 	}

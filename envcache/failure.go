@@ -84,6 +84,21 @@ func backoff(attempt int, infrastructure bool) time.Duration {
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
+// full tells whether an error is that of a volume without room for a small file.
+func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// asAnswer makes the end of a flight one of the errors that Ensure promises.
+func asAnswer(err error) error {
+	var failure *FailedError
+	switch {
+	case errors.Is(err, ErrStorageFull), errors.Is(err, ErrBusy), errors.As(err, &failure):
+		return err
+	case full(err):
+		return fmt.Errorf("%w: %w", ErrStorageFull, err)
+	}
+	return asFailure(err)
+}
+
 // asFailure makes any error one that callers understand.
 func asFailure(err error) *FailedError {
 	var failure *FailedError
@@ -135,7 +150,7 @@ func (c *Cache) exitFailure(exit container.Exit, output *buildLog) error {
 // failed records a failed build and turns it into what callers see. builder is
 // the container that failed, nil if there was none.
 func (c *Cache) failed(f *flight, d digested, err error, builder container.Container) error {
-	if errors.Is(err, ErrStorageFull) {
+	if errors.Is(err, ErrStorageFull) || builder == nil && full(err) {
 		return err // measured anew on each call, which costs next to nothing
 	}
 	failure := asFailure(err)
@@ -153,7 +168,14 @@ func (c *Cache) failed(f *flight, d digested, err error, builder container.Conta
 	if builder != nil {
 		record.Builder = builder.ID()
 	}
-	if err := c.volume.setFailureRecord(d.digest, record); err != nil {
+	err = c.volume.setFailureRecord(d.digest, record)
+	if full(err) && builder != nil {
+		// The attempt has left no room for the record. A gateway that dies after
+		// this costs one build too many; without a record every call would.
+		c.cleanUp(c.ctx, builder)
+		err = c.volume.setFailureRecord(d.digest, record)
+	}
+	if err != nil {
 		c.Log.Warn("failure of a build could not be recorded", "digest", d.digest, "error", err)
 	}
 	c.Log.Warn("environment could not be built", "pack", f.recipe.Pack, "runtime", f.recipe.Runtime.Name,

@@ -74,11 +74,8 @@ func (c *Cache) fly(f *flight) {
 	case c.ctx.Err() != nil:
 		f.err = ErrClosed
 	default:
-		if !errors.Is(err, ErrStorageFull) && !errors.Is(err, ErrBusy) {
-			err = asFailure(err)
-		}
-		f.err = err
-		c.at(f, PhaseFailed, err)
+		f.err = asAnswer(err)
+		c.at(f, PhaseFailed, f.err)
 	}
 	c.mu.Lock()
 	delete(c.flights, f.recipe.key())

@@ -23,7 +23,7 @@ func (c *Cache) Run(ctx context.Context) error {
 	defer follow.Stop()
 	beat := time.NewTicker(c.Limits.Lease / 3)
 	defer beat.Stop()
-	c.sweep(ctx)
+	c.tidy(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -35,12 +35,12 @@ func (c *Cache) Run(ctx context.Context) error {
 				c.Log.Debug("other machines were not told what is in use", "error", err)
 			}
 		case <-reap.C:
-			c.sweep(ctx)
+			c.tidy(ctx)
 		}
 	}
 }
 
-func (c *Cache) sweep(ctx context.Context) {
+func (c *Cache) tidy(ctx context.Context) {
 	if err := c.Reap(ctx); err != nil && ctx.Err() == nil {
 		c.Log.Warn("leftovers of builds could not be removed", "error", err)
 	}
@@ -53,6 +53,7 @@ func (c *Cache) sweep(ctx context.Context) {
 // before their deadline, attempts without a builder, trash. Whatever somebody
 // works on is under a lease and is left alone.
 func (c *Cache) Reap(ctx context.Context) error {
+	c.sweep()
 	builders, err := c.Engine.Find(ctx, map[string]string{container.LabelRole: container.RoleBuilder})
 	if err != nil {
 		return err

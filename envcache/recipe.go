@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 
 	"attune/runtimes"
 	"attune/runtimes/container"
@@ -29,6 +30,8 @@ type Recipe struct {
 	Revision string // of the pack's files: when it changes, the manifests are read again
 	Runtime  *runtimes.Runtime
 	Image    container.Image // environments are built in the image that runs them
+	Index    string          // that the pack asks for; empty = the installer's usual one
+	Scripts  bool            // packages' install scripts may run
 }
 
 // key names a recipe in memory: equal keys have equal digests, as long as
@@ -58,8 +61,10 @@ type inputs struct {
 	Manifests map[string]string `json:"manifests"`   // file → SHA-256
 	// build.vars: an index decides what is installed. Name → SHA-256 of the
 	// value, for every pack's code can read a marker.
-	Vars  map[string]string `json:"vars"`
-	Epoch int64             `json:"epoch"`
+	Vars   map[string]string `json:"vars"`
+	Epoch  int64             `json:"epoch"`
+	Finish []string          `json:"finish,omitempty"`
+	Index  *indexInput       `json:"index,omitempty"`
 }
 
 type variantInput struct {
@@ -110,30 +115,64 @@ func (r *Recipe) inputs(identity string, vars map[string]string) (inputs, error)
 
 // chooseInstall picks the commands for what is there: none without a manifest,
 // the locked ones beside a lock file. A variant without a locked command keeps
-// the runtime's, and must not install past the lock file with its plain one.
+// the manifest's, and must not install past the lock file with its plain one.
 func (r *Recipe) chooseInstall(in *inputs) {
-	dependencies := r.Runtime.Dependencies
-	_, manifest := in.Manifests[dependencies.ManifestFile]
-	lock := r.lockFile(in.Manifests) != ""
-	locked := lock && len(dependencies.LockedInstallCommand) > 0
-	switch {
-	case !manifest:
-	case locked:
-		in.Install = dependencies.LockedInstallCommand
-	default:
-		in.Install = dependencies.InstallCommand
+	manifest, has := r.manifest(in.Manifests)
+	var lock, locked bool
+	own := map[string]runtimes.ManifestVariant{}
+	if manifest != nil {
+		in.Finish = r.Runtime.Environment.FinishCommand
+		lock = manifest.LockFile(has) != ""
+		locked = lock && len(manifest.LockedInstallCommand) > 0
+		in.Install = r.scripted(manifest, manifest.InstallCommand)
+		if locked {
+			in.Install = r.scripted(manifest, manifest.LockedInstallCommand)
+		}
+		for _, v := range manifest.Variants {
+			v.InstallCommand = r.scripted(manifest, v.InstallCommand)
+			v.LockedInstallCommand = r.scripted(manifest, v.LockedInstallCommand)
+			own[v.Needs] = v
+		}
 	}
 	for _, v := range r.Runtime.Variants {
 		variant := variantInput{Needs: v.Needs, Create: v.CreateCommand}
-		switch {
-		case !manifest:
-		case locked, lock && len(v.LockedInstallCommand) > 0:
-			variant.Install = v.LockedInstallCommand
-		default:
-			variant.Install = v.InstallCommand
+		variant.Install = own[v.Needs].InstallCommand
+		if locked || lock && len(own[v.Needs].LockedInstallCommand) > 0 {
+			variant.Install = own[v.Needs].LockedInstallCommand
 		}
 		in.Variants = append(in.Variants, variant)
+		delete(own, v.Needs)
 	}
+	if manifest == nil {
+		return
+	}
+	for _, v := range manifest.Variants { // those that replace nothing but the install command
+		if v, more := own[v.Needs]; more {
+			variant := variantInput{Needs: v.Needs, Install: v.InstallCommand}
+			if locked || lock && len(v.LockedInstallCommand) > 0 {
+				variant.Install = v.LockedInstallCommand
+			}
+			in.Variants = append(in.Variants, variant)
+		}
+	}
+}
+
+// scripted is an install command with or without install scripts, as the pack
+// wants it.
+func (r *Recipe) scripted(m *runtimes.Manifest, command []string) []string {
+	if r.Scripts || len(command) == 0 || len(m.NoScripts) == 0 {
+		return command
+	}
+	return slices.Concat(command, m.NoScripts)
+}
+
+// manifest is the one that is used of the files that are there, nil if none.
+func (r *Recipe) manifest(there map[string]string) (*runtimes.Manifest, func(string) bool) {
+	has := func(name string) bool {
+		_, ok := there[name]
+		return ok
+	}
+	return r.Runtime.ChooseManifest(has), has
 }
 
 // unchanged tells whether the pack still asks for what was built: the builder
@@ -146,30 +185,27 @@ func (r *Recipe) unchanged(in inputs) error {
 	return err
 }
 
-// lockFile is the first lock file that is there, or empty.
-func (r *Recipe) lockFile(manifests map[string]string) string {
-	for _, name := range r.Runtime.Dependencies.LockFiles {
-		if _, there := manifests[name]; there {
-			return name
-		}
-	}
-	return ""
-}
-
-// manifests hashes the manifest and the lock files that are there. A manifest
-// is never followed out of the pack.
+// manifests hashes the manifest that is used, the files beside it, and what it
+// includes. A manifest is never followed out of the pack.
 func (r *Recipe) manifests() (map[string]string, error) {
 	root, err := os.OpenRoot(r.PackDir)
 	if err != nil {
 		return nil, fmt.Errorf("open pack %s: %w", r.Pack, err)
 	}
 	defer root.Close()
+	has := func(name string) bool {
+		_, err := root.Lstat(name)
+		return err == nil
+	}
 	hashes := map[string]string{}
-	names := append([]string{r.Runtime.Dependencies.ManifestFile}, r.Runtime.Dependencies.LockFiles...)
-	for _, name := range names {
-		if name == "" {
-			continue
-		}
+	manifest := r.Runtime.ChooseManifest(has)
+	if manifest == nil {
+		return hashes, nil
+	}
+	if why := manifest.Refusal(has); why != "" {
+		return nil, refuse("%s", why)
+	}
+	for _, name := range slices.Concat([]string{manifest.File}, manifest.LockFiles, manifest.Settings) {
 		hash, err := hashFile(root, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -178,6 +214,13 @@ func (r *Recipe) manifests() (map[string]string, error) {
 			return nil, fmt.Errorf("read %s of pack %s: %w", name, r.Pack, err)
 		}
 		hashes[name] = hash
+	}
+	included, err := newIncludes(root, manifest, hashes)
+	if err == nil {
+		err = included.follow(manifest.File)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what %s of pack %s includes: %w", manifest.File, r.Pack, err)
 	}
 	return hashes, nil
 }

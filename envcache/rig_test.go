@@ -250,6 +250,16 @@ func waitFor(t *testing.T, holds func() bool) {
 	}
 }
 
+// mustBuild is mustEnsure for a recipe that has changed: the generation before
+// would serve while its own is being built.
+func mustBuild(t *testing.T, c *Cache, r *Recipe) *Environment {
+	t.Helper()
+	if err := mustLand(t, c, r); err != nil {
+		t.Fatalf("build: %v", err)
+	}
+	return mustEnsure(t, c, r)
+}
+
 func mustFail(t *testing.T, c *Cache, r *Recipe) *FailedError {
 	t.Helper()
 	env, err := c.Ensure(t.Context(), r)

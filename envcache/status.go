@@ -107,6 +107,7 @@ func (c *Cache) serving(r *Recipe, d digested) (*Marker, error) {
 
 func (s *Status) serves(m *Marker) {
 	s.Serving = m.Digest
+	s.Packages = m.Packages
 	s.Image, s.BuiltBy, s.BuildMS, s.Bytes, s.Files = m.Image, m.Builder, m.BuildMS, m.Bytes, m.Files
 	if at := m.builtAt(); !at.IsZero() {
 		s.BuiltAt = &at

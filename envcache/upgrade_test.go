@@ -48,6 +48,7 @@ func TestUpgradeBesideTheRunningGeneration(t *testing.T) {
 	defer old.Release()
 	next := changed(t, first, "r2", "b==2\n")
 	wantServed(t, c, next, old.Digest)
+	waitState(t, c, next, StateBuilding)
 	if s := wantStatus(t, c, next, StateBuilding); s.Serving != old.Digest || s.Digest == old.Digest || s.Since == nil {
 		t.Errorf("Status() = %+v", s)
 	}

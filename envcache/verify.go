@@ -48,13 +48,17 @@ func (c *Cache) verify(ctx context.Context, r *Recipe, d digested, attempt strin
 	if err := r.unchanged(d.inputs); err != nil {
 		return err
 	}
+	installed, err := packages(attempt, r.Runtime.Dependencies.Packages)
+	if err != nil {
+		return err
+	}
 	listing, err := writeListing(attempt)
 	if err != nil {
 		return fmt.Errorf("list the environment: %w", err)
 	}
 	return c.mark(attempt, Marker{
 		Digest: d.digest, Inputs: d.inputs, Builder: c.GatewayID, Image: d.inputs.Image,
-		Bytes: size.bytes, Files: size.files, Listing: listing,
+		Bytes: size.bytes, Files: size.files, Packages: installed, Listing: listing,
 		BuiltAt: time.Now().UTC().Format(time.RFC3339Nano), BuildMS: time.Since(started).Milliseconds(),
 	})
 }

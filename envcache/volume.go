@@ -68,6 +68,8 @@ type Marker struct {
 	BuildMS int64  `json:"build_ms"`
 	Image   string `json:"image"`
 	Listing string `json:"listing,omitempty"` // SHA-256 of the list of files
+	// Packages are what the installer has put there, by name.
+	Packages []Package `json:"packages,omitempty"`
 }
 
 // published reads the marker of a generation; nil if there is none. Anything

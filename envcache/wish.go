@@ -59,10 +59,24 @@ func (v volume) wish(pack, runtime string) (wish, error) {
 	if err != nil {
 		return w, err
 	}
-	if err := json.Unmarshal(content, &w); err != nil {
-		return w, fmt.Errorf("%s is damaged; remove it to start its count anew: %w", v.wanted(pack, runtime), err)
+	err = json.Unmarshal(content, &w)
+	if err == nil {
+		err = w.check()
+	}
+	if err != nil {
+		return wish{}, fmt.Errorf("%s is damaged; remove it to start its count anew: %w", v.wanted(pack, runtime), err)
 	}
 	return w, nil
+}
+
+// check: digests become paths.
+func (w *wish) check() error {
+	for _, digest := range append([]string{w.Digest, w.Refused}, w.History...) {
+		if digest != "" && !digestGrammar.MatchString(digest) {
+			return fmt.Errorf("%.40q is no digest", digest)
+		}
+	}
+	return nil
 }
 
 func (v volume) setWish(pack, runtime string, w wish) error {

@@ -10,6 +10,8 @@ const (
 	EnvsDir   = "/opt/attune/runtime_envs"
 	AgentDir  = "/opt/attune/bin"
 	CADir     = "/opt/attune/ca"
+	CacheDir  = "/opt/attune/cache"  // of builders: their pack's downloads
+	SecretDir = "/opt/attune/secret" // of builders: their index's credentials
 	SocketDir = "/run/attune"
 	Scratch   = "/tmp"
 )

@@ -100,6 +100,7 @@ func (c *check) environment() {
 		c.doc.Faultf(at("environment"), "environment.verify_command is missing: it must exit 0 before an environment is published")
 	}
 	c.template(at("environment", "create_command"), env.CreateCommand, VarPackDir, VarPacksDir, VarEnvDir, VarInterpreter)
+	c.template(at("environment", "finish_command"), env.FinishCommand, VarPackDir, VarPacksDir, VarEnvDir, VarInterpreter)
 	c.template(at("environment", "verify_command"), env.VerifyCommand, VarPackDir, VarPacksDir, VarEnvDir, VarInterpreter)
 	c.template(at("environment", "interpreter_path"), []string{env.InterpreterPath}, VarEnvDir)
 	for i, mount := range env.Mounts {
@@ -110,7 +111,7 @@ func (c *check) environment() {
 // none checks that nothing is said about environments that there won't be.
 func (c *check) none() {
 	env := c.runtime.Environment
-	if len(env.CreateCommand)+len(env.VerifyCommand)+len(env.Mounts) > 0 || env.InterpreterPath != "" {
+	if len(env.CreateCommand)+len(env.FinishCommand)+len(env.VerifyCommand)+len(env.Mounts) > 0 || env.InterpreterPath != "" {
 		c.doc.Faultf(at("environment"), "environment has commands, but no env_type: name it, for example virtualenv")
 	}
 	if c.doc.Has("dependencies") {
@@ -127,26 +128,6 @@ func (c *check) mount(where []string, m EnvironmentMount) {
 		c.doc.Faultf(where, "at must be a path that begins with {packs_dir}/")
 	}
 	c.template(where, []string{m.At}, VarPacksDir)
-}
-
-func (c *check) dependencies() {
-	deps := c.runtime.Dependencies
-	if !c.doc.Has("dependencies") {
-		return
-	}
-	for _, name := range append([]string{deps.ManifestFile}, deps.LockFiles...) {
-		if name == "" || strings.ContainsAny(name, `/\`) || name[0] == '.' {
-			c.doc.Faultf(at("dependencies"), "manifest_file and lock_files must be names of files at a pack's root")
-		}
-	}
-	if len(deps.InstallCommand) == 0 {
-		c.doc.Faultf(at("dependencies"), "dependencies.install_command is missing")
-	}
-	if len(deps.LockedInstallCommand) > 0 && len(deps.LockFiles) == 0 {
-		c.doc.Faultf(at("dependencies", "locked_install_command"), "locked_install_command needs lock_files")
-	}
-	c.install(at("dependencies", "install_command"), deps.InstallCommand)
-	c.install(at("dependencies", "locked_install_command"), deps.LockedInstallCommand)
 }
 
 func (c *check) install(where, argv []string) {

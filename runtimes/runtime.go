@@ -48,6 +48,7 @@ const (
 type Environment struct {
 	EnvType         EnvType  `yaml:"env_type"` // empty = none; other kinds are free text
 	CreateCommand   []string `yaml:"create_command"`
+	FinishCommand   []string `yaml:"finish_command"`   // runs in the builder after dependencies were installed
 	VerifyCommand   []string `yaml:"verify_command"`   // must exit 0 in a throwaway container before the environment is published
 	InterpreterPath string   `yaml:"interpreter_path"` // replaces Interpreter.Binary; may use {env_dir}
 	// Mounts show parts of the environment at further paths of an instance.
@@ -61,17 +62,54 @@ type EnvironmentMount struct {
 	At   string `yaml:"at"`   // absolute; may use {packs_dir}
 }
 
-// Dependencies says how what a manifest names is installed.
+// Dependencies says how what a manifest names is installed. A runtime with one
+// manifest can do without Manifests: ManifestFile, LockFiles and the commands
+// beside them are its short form.
 type Dependencies struct {
-	ManifestFile string   `yaml:"manifest_file"` // at the pack's root
-	LockFiles    []string `yaml:"lock_files"`    // beside it; the first that is there is used
+	// Manifests in their order of precedence: the first that a pack has is
+	// used, and the others are not looked at.
+	Manifests    []Manifest `yaml:"manifests"`
+	ManifestFile string     `yaml:"manifest_file"` // at the pack's root
+	LockFiles    []string   `yaml:"lock_files"`    // beside it; the first that is there is used
 	// CopyManifests puts manifest and lock file into the environment before
 	// the first command; {manifest_path} is then the copy.
 	CopyManifests        bool     `yaml:"copy_manifests"`
 	InstallCommand       []string `yaml:"install_command"`
 	LockedInstallCommand []string `yaml:"locked_install_command"` // used where a lock file is there
 	PingCommand          []string `yaml:"ping_command"`           // exits 0 if the package index answers; for attune doctor
+
+	Index IndexUse `yaml:"index"`
+	// CacheVars tell installers where to keep downloads: process variables that
+	// may use {cache_dir}, a directory of the pack's own that outlives a build.
+	CacheVars map[string]string `yaml:"cache_vars"`
+	// Packages say where installers note what they have installed.
+	Packages []PackageFiles `yaml:"packages"`
 }
+
+// IndexUse says how installers are told of an index other than their own.
+type IndexUse struct {
+	Vars map[string]string `yaml:"vars"` // process variables; may use {index_url}
+	// CredentialsVar is the process variable that names the credentials' file.
+	CredentialsVar string `yaml:"credentials_var"`
+	// Credentials is that file's content; may use {index_user},
+	// {index_password}, {index_basic} (user:password in base64), {index_url},
+	// {index_host} and {index_address}, which is //host:port/path/.
+	Credentials string `yaml:"credentials"`
+}
+
+// PackageFiles are the descriptions of installed packages, one file each.
+type PackageFiles struct {
+	Files  string        `yaml:"files"` // glob below the environment
+	Format PackageFormat `yaml:"format"`
+}
+
+// PackageFormat is how a package's description is written.
+type PackageFormat string
+
+const (
+	PackageMetadata PackageFormat = "metadata"     // Python's core metadata: headers Name and Version
+	PackageJSON     PackageFormat = "package.json" // the version in it; the directory is the name
+)
 
 // Variant replaces commands where Needs is on the image's PATH. An empty
 // command keeps the runtime's own.

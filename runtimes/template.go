@@ -14,6 +14,8 @@ const (
 	VarInterpreter  = "interpreter"
 	VarManifestPath = "manifest_path"
 	VarActionFile   = "action_file"
+	VarCacheDir     = "cache_dir"
+	VarIndexURL     = "index_url"
 )
 
 // placeholder is one variable. A brace that isn't part of one stays literal.

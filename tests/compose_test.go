@@ -75,11 +75,11 @@ func TestComposeServes(t *testing.T) {
 		// Down keeps the volumes: what it names is there to be removed.
 		dockerLines(t, "volume", "rm", project+"_envs", project+"_redis_data")
 	})
+	since := time.Now() // it builds ahead
 	if out, err := script("up.sh"); err != nil {
 		t.Fatalf("scripts/up.sh: %v\n%s", err, out)
 	}
 	g := &gateway{url: "http://127.0.0.1:" + port}
-	since := time.Now()
 	for range 2 {
 		for _, pack := range []string{"python_example", "nodejs_example", "shell_example"} {
 			if got := g.mustInvoke(t, pack+".hello", `{"name":"Ada"}`).value(t)["greeting"]; got != "Hello, Ada!" {

@@ -14,10 +14,24 @@ import (
 	"attune/runtimes/container/containertest"
 )
 
-// hostServer is an HTTP server of this machine that containers on the engine's
-// default bridge can reach. Where the engine is a virtual machine's, the bridge
-// is not here, and the test is skipped.
+// hostServer is an HTTP server of this machine with pages that containers can ask
+// for.
 func hostServer(t *testing.T) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("X-Method", r.Method)
+		fmt.Fprintf(w, "%s %s", r.Header.Get("X-Word"), body)
+	})
+	mux.Handle("/moved", http.RedirectHandler("/echo", http.StatusFound))
+	return serveContainers(t, mux)
+}
+
+// serveContainers serves on an address that containers on the engine's default
+// bridge can reach, and returns its URL. Where the engine is a virtual
+// machine's, the bridge is not here, and the test is skipped.
+func serveContainers(t *testing.T, handler http.Handler) string {
 	t.Helper()
 	containertest.RequireDocker(t)
 	out, err := exec.Command("docker", "network", "inspect", "bridge", "--format", "{{range .IPAM.Config}}{{println .Gateway}}{{end}}").Output()
@@ -33,14 +47,7 @@ func hostServer(t *testing.T) string {
 	if listener == nil {
 		t.Skipf("the engine's bridge (%s) is not on this machine, so containers can't reach a server here: %v", out, err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		w.Header().Set("X-Method", r.Method)
-		fmt.Fprintf(w, "%s %s", r.Header.Get("X-Word"), body)
-	})
-	mux.Handle("/moved", http.RedirectHandler("/echo", http.StatusFound))
-	server := httptest.NewUnstartedServer(mux)
+	server := httptest.NewUnstartedServer(handler)
 	server.Listener.Close()
 	server.Listener = listener
 	server.Start()

@@ -124,7 +124,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	if err != nil {
 		return err
 	}
-	if g.cache, err = g.newCache(root, box, events); err != nil {
+	if g.cache, err = g.newCache(root, box, environ, events); err != nil {
 		return err
 	}
 	g.onClose("environments", g.cache.Close)
@@ -154,17 +154,22 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	return err
 }
 
-func (g *gateway) newCache(root string, box *runtimes.Box, events func(envcache.Event)) (*envcache.Cache, error) {
+func (g *gateway) newCache(root string, box *runtimes.Box, environ []string, events func(envcache.Event)) (*envcache.Cache, error) {
 	build := g.config.Build
+	indexes, err := build.readIndexes(environ)
+	if err != nil {
+		return nil, fmt.Errorf("build.index_credentials (%s): %w", g.config.Origin("build.index_credentials"), err)
+	}
 	options := envcache.Options{
 		Root: root, Layout: g.layout, Engine: g.engine, Local: g.leases, GatewayID: g.id,
-		AgentDir: box.AgentDir, CADir: box.CADir, Vars: build.Vars, Network: container.Network(build.Network),
+		AgentDir: box.AgentDir, CADir: box.CADir, Vars: build.Vars, Indexes: indexes, Network: container.Network(build.Network),
 		Limits: envcache.Limits{
 			Concurrency: build.Concurrency, Queue: build.Queue, Timeout: time.Duration(build.Timeout),
 			Waiter: time.Duration(build.Waiter), Lease: time.Duration(build.Lease),
 			PollMin: time.Duration(build.Poll), PollMax: time.Duration(build.MaxPoll),
 			FreeSpace: int64(build.FreeSpace), MaxBytes: int64(build.MaxBytes), MaxFiles: build.MaxFiles,
 			Memory: int64(build.Memory), CPU: build.CPU, Keep: build.Keep, PruneAfter: time.Duration(build.PruneAfter),
+			CacheBytes: int64(build.CacheBytes),
 		},
 		Log: g.log, Events: events,
 	}

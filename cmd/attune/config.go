@@ -100,6 +100,16 @@ type BuildConfig struct {
 	// Everybody who may inspect the engine's containers can read them, so URLs
 	// with credentials are refused. Default none.
 	Vars map[string]string `yaml:"vars"`
+	// Indexes are package indexes that packs may choose by build.index in their
+	// pack.yaml: NAME → URL, or NAME.RUNTIME → URL for one runtime alone.
+	// Default none.
+	Indexes map[string]string `yaml:"indexes"`
+	// IndexCredentials are user:password of indexes: NAME as in indexes → the
+	// path of a file that holds them on one line, or env:VARIABLE. Default none.
+	IndexCredentials map[string]string `yaml:"index_credentials"`
+	// CacheBytes bounds the downloads that are kept for later builds, of all
+	// packs together. Default 1GiB; 0 = none are kept.
+	CacheBytes Bytes `yaml:"cache_bytes"`
 	// Network of builders: "outbound" (the default), or "none" where packs
 	// bring what they need.
 	Network string `yaml:"network"`
@@ -216,7 +226,7 @@ func DefaultConfig() Config {
 		Build: BuildConfig{
 			CABundle: CABundleAuto, Network: "outbound",
 			Timeout: minutes(15), Memory: 2 * GiB, CPU: 2, Ahead: true, Concurrency: 2, Queue: 32,
-			Waiter: seconds(25), FreeSpace: 512 * MiB, MaxBytes: 2 * GiB, MaxFiles: 200_000,
+			Waiter: seconds(25), CacheBytes: GiB, FreeSpace: 512 * MiB, MaxBytes: 2 * GiB, MaxFiles: 200_000,
 			Lease: seconds(30), Poll: Duration(250 * time.Millisecond), MaxPoll: seconds(2),
 			Keep: 2, PruneAfter: Duration(time.Hour),
 		},

@@ -125,6 +125,8 @@ func (k *configCheck) build() {
 		k.fault("build.ca_bundle", "is empty: write auto, none, or the path of a PEM file")
 	}
 	k.buildVars()
+	k.indexes()
+	k.size("build.cache_bytes", b.CacheBytes, 0, 1024*TiB)
 	k.oneOf("build.network", b.Network, "outbound", "none")
 	k.duration("build.timeout", b.Timeout, time.Second, 24*time.Hour)
 	k.size("build.memory", b.Memory, 64*MiB, TiB)
@@ -152,7 +154,7 @@ func (k *configCheck) buildVars() {
 		case strings.HasPrefix(name, "ATTUNE_"):
 			k.fault("build.vars", "%s is reserved: names that begin with ATTUNE_ are the gateway's own", name)
 		case credentials.MatchString(vars[name]):
-			k.fault("build.vars", "%s holds a URL with credentials, which everybody who may inspect the engine's containers could read: use a mirror that needs none", name)
+			k.fault("build.vars", "%s holds a URL with credentials, which everybody who may inspect the engine's containers could read: use build.indexes with build.index_credentials, or a mirror that needs none", name)
 		case strings.ContainsAny(vars[name], "\x00\r\n"):
 			k.fault("build.vars", "%s holds a line break or a NUL: write it on one line", name)
 		}
@@ -240,20 +242,38 @@ func (c *Config) absolutePaths(file string) error {
 	if bundle := c.Build.CABundle; bundle != CABundleAuto && bundle != CABundleNone {
 		paths["build.ca_bundle"] = &c.Build.CABundle
 	}
+	for name, place := range c.Build.IndexCredentials {
+		if !strings.HasPrefix(place, variableMark) {
+			path, err := c.absolute(file, "build.index_credentials", place)
+			if err != nil {
+				return err
+			}
+			c.Build.IndexCredentials[name] = path
+		}
+	}
 	for key, path := range paths {
-		if *path == "" || filepath.IsAbs(*path) {
-			continue
-		}
-		if file != "" && strings.HasPrefix(c.Origin(key), filepath.Base(file)+":") {
-			*path = filepath.Join(filepath.Dir(file), *path)
-		}
-		absolute, err := filepath.Abs(*path)
+		absolute, err := c.absolute(file, key, *path)
 		if err != nil {
-			return fmt.Errorf("working directory: %w", err)
+			return err
 		}
 		*path = absolute
 	}
 	return nil
+}
+
+// absolute resolves the path that is a key's value.
+func (c *Config) absolute(file, key, path string) (string, error) {
+	if path == "" || filepath.IsAbs(path) {
+		return path, nil
+	}
+	if file != "" && strings.HasPrefix(c.Origin(key), filepath.Base(file)+":") {
+		path = filepath.Join(filepath.Dir(file), path)
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("working directory: %w", err)
+	}
+	return absolute, nil
 }
 
 func sortedKeys(m map[string]string) []string {

@@ -77,7 +77,7 @@ func (s *surgery) open(ctx context.Context) error {
 		return err
 	}
 	s.images = execution.NewImages(s.engine, everyImage)
-	if s.cache, err = s.newCache(root, box, nil); err != nil {
+	if s.cache, err = s.newCache(root, box, s.environ, nil); err != nil {
 		return err
 	}
 	s.onClose("environments", s.cache.Close)

@@ -251,5 +251,8 @@ func (r *Runner) log(ctx context.Context, call *call, failure *Error) {
 
 // recipe is what the environment of a pack and runtime is made from.
 func recipe(p *pack.Pack, rt *runtimes.Runtime, image container.Image) *envcache.Recipe {
-	return &envcache.Recipe{Pack: string(p.Ref), PackDir: p.Dir, Revision: p.Revision, Runtime: rt, Image: image}
+	return &envcache.Recipe{
+		Pack: string(p.Ref), PackDir: p.Dir, Revision: p.Revision, Runtime: rt, Image: image,
+		Index: p.Build.Index, Scripts: p.Build.Scripts,
+	}
 }

@@ -68,6 +68,7 @@ func load(dir string, reg *runtimes.Registry, opt LoadOptions, faults *strictyam
 	l.manifest(pack)
 	l.dependencyFiles()
 	l.actions(pack)
+	l.refusedLocks(pack)
 	return pack, nil
 }
 
@@ -104,10 +105,26 @@ func (l *loader) later() {
 // dependencyFiles checks the manifests and lock files: the builder reads them.
 func (l *loader) dependencyFiles() {
 	for _, runtime := range l.reg.All() {
-		deps := runtime.Dependencies
-		for _, name := range append([]string{deps.ManifestFile}, deps.LockFiles...) {
-			if name != "" && l.tree.has(name) {
+		for _, name := range runtime.ManifestNames() {
+			if l.tree.has(name) {
 				l.regular(name)
+			}
+		}
+	}
+}
+
+// refusedLocks reports lock files of tools that aren't used here, where an
+// action would get an environment that was made without them.
+func (l *loader) refusedLocks(pack *Pack) {
+	told := map[string]bool{}
+	for _, action := range pack.Actions {
+		if action.Runtime == nil || told[action.Runtime.Name] { // without a runtime it has a fault already
+			continue
+		}
+		told[action.Runtime.Name] = true
+		if manifest := action.Runtime.ChooseManifest(l.tree.has); manifest != nil {
+			if why := manifest.Refusal(l.tree.has); why != "" {
+				l.faults.Addf(manifest.File, 0, "%s", why)
 			}
 		}
 	}

@@ -143,10 +143,12 @@ func TestPackFaults(t *testing.T) {
 		"bad ref":       {"ref: ../x\nversion: 1\n", []string{`pack.yaml:1: ref: invalid ref "../x": a pack's ref is a lower-case letter and up to 62 of a-z, 0-9, _ and -`}},
 		"other ref":     {"ref: other\nversion: 1\n", []string{"pack.yaml:1: ref is other, but the directory is demo: they must be equal"}},
 		"later": {
-			"ref: demo\nversion: 1\ntesting: {}\npreload: [a]\nbuild: {}\nsystem: true\n",
+			"ref: demo\nversion: 1\ntesting: {}\npreload: [a]\nbuild: {index: A, x: 1}\nsystem: [git]\n",
 			[]string{
 				"pack.yaml:3: testing is not supported yet: leave it out", "pack.yaml:4: preload is not supported yet: leave it out",
-				"pack.yaml:5: build is not supported yet: leave it out", "pack.yaml:6: system is not supported yet: leave it out",
+				`pack.yaml:5: unknown key "x" in build: there is index, scripts`,
+				"pack.yaml:5: build.index must be the name of one of the operator's build.indexes: a lower-case letter and up to 62 of a-z, 0-9, _ and -",
+				"pack.yaml:6: a pack can't install packages of the operating system: ask the operator for a runtime whose image: has them (README, Dependencies)",
 			},
 		},
 		"conflicts": {
@@ -303,5 +305,28 @@ func TestLaterFiles(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, faultsOf(t, dir, LoadOptions{})); diff != "" {
 		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
+
+// A lock file of another tool is a fault where an action needs it, and nobody's
+// matter elsewhere.
+func TestRefusedLockFile(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "demo")
+	write(t, dir, map[string]string{
+		"pack.yaml": "ref: demo\nversion: 1\n", "package.json": "{}", "yarn.lock": "",
+		"actions/a.yaml": "ref: demo.a\nentry_point: a.sh\n", "actions/a.sh": "true\n",
+	})
+	if faults := faultsOf(t, dir, LoadOptions{}); faults != nil {
+		t.Errorf("a pack without Node: faults = %q", faults)
+	}
+	write(t, dir, map[string]string{"actions/b.yaml": "ref: demo.b\nentry_point: b.js\n", "actions/b.js": ""})
+	faults := faultsOf(t, dir, LoadOptions{})
+	if len(faults) != 1 || !strings.HasPrefix(faults[0], "package.json: yarn.lock is not read here: ") || !strings.Contains(faults[0], "package-lock.json") {
+		t.Errorf("faults = %q, want the lock file and its cure", faults)
+	}
+	write(t, dir, map[string]string{"package-lock.json": "{}"})
+	if faults := faultsOf(t, dir, LoadOptions{}); faults != nil {
+		t.Errorf("beside a package-lock.json: faults = %q", faults)
 	}
 }

@@ -29,13 +29,15 @@ type manifestFile struct {
 	RuntimeDeps  []string          `yaml:"runtime_deps"`
 	Enabled      *bool             `yaml:"enabled"`
 	Network      string            `yaml:"network"`
+	Build        buildFile         `yaml:"build"`
+	System       any               `yaml:"system"`
 	Limits       limitsFile        `yaml:"limits"`
 	Vars         map[string]string `yaml:"vars"`
 }
 
 // manifestLater are keys of pack.yaml that later versions will understand.
 var manifestLater = []string{
-	"testing", "preload", "build", "system", "python", "nodejs", "worker_selector", "tolerations", "affinity",
+	"testing", "preload", "python", "nodejs", "worker_selector", "tolerations", "affinity",
 }
 
 // manifest reads pack.yaml into a pack.
@@ -66,6 +68,10 @@ func (l *loader) manifest(pack *Pack) {
 	pack.Enabled = m.Enabled == nil || *m.Enabled
 	pack.Network = network(doc, m.Network, runtimes.NetworkNone)
 	pack.Limits = m.Limits.read(doc)
+	pack.Build = m.Build.read(doc)
+	if doc.Has("system") {
+		doc.Faultf(at("system"), "a pack can't install packages of the operating system: ask the operator for a runtime whose image: has them (README, Dependencies)")
+	}
 	pack.Vars = vars(doc, m.Vars)
 }
 

@@ -28,10 +28,17 @@ type Pack struct {
 	// Revision is a digest over the path, mode and content of every file of the
 	// pack: an instance is never shared by two revisions.
 	Revision string
+	Build    Build
 	Network  runtimes.NetworkPolicy
 	Limits   runtimes.Limits   // zero fields: the operator's defaults
 	Vars     map[string]string // process variables of its actions
 	Actions  []*Action         // sorted by ref
+}
+
+// Build is what a pack asks of the builds of its environments.
+type Build struct {
+	Index   string // name of one of the operator's indexes; empty = the installer's usual one
+	Scripts bool   // packages' install scripts may run
 }
 
 // Action is something callable in a pack.

@@ -60,6 +60,21 @@ func (l limitsFile) read(doc *strictyaml.Document) runtimes.Limits {
 	return limits
 }
 
+// buildFile is a build block, as it is written.
+type buildFile struct {
+	Index   string `yaml:"index"`
+	Scripts bool   `yaml:"scripts"`
+}
+
+var indexGrammar = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+
+func (b buildFile) read(doc *strictyaml.Document) Build {
+	if b.Index != "" && !indexGrammar.MatchString(b.Index) {
+		doc.Faultf(at("build", "index"), "build.index must be the name of one of the operator's build.indexes: a lower-case letter and up to 62 of a-z, 0-9, _ and -")
+	}
+	return Build(b)
+}
+
 func size(doc *strictyaml.Document, key, text string, least int64) int64 {
 	if text == "" {
 		return 0

@@ -1,0 +1,310 @@
+package envcache
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// follows is what a flight may pass after each point: "begin" and "end" are the
+// flight itself. Model and product are both held against it.
+var follows = map[string][]Point{
+	"begin":                {PointDigest},
+	string(PointDigest):    {PointLeased, PointSealed},
+	string(PointLeased):    {PointSealed, PointAttempt, PointExited, PointReleased},
+	string(PointAttempt):   {PointAttempt, PointCreated, PointExited, PointReleased, PointRecorded},
+	string(PointCreated):   {PointStarted, PointAttempt, PointExited, PointRecorded},
+	string(PointStarted):   {PointExited, PointReleased},
+	string(PointExited):    {PointClaimed, PointRecorded, PointReleased},
+	string(PointClaimed):   {PointVerified, PointReleased},
+	string(PointVerified):  {PointPublished},
+	string(PointPublished): {PointCleaned, PointRecorded, PointReleased},
+	string(PointCleaned):   {PointSealed, PointReleased},
+	string(PointSealed):    {PointPointed},
+	string(PointPointed):   {PointReleased},
+	string(PointRecorded):  {PointReleased},
+	string(PointReleased):  {PointLeased, PointSealed},
+}
+
+// mayEnd are the points after which a flight may give its answer.
+var mayEnd = []Point{PointDigest, PointPointed, PointReleased}
+
+func mayFollow(from, to string) bool {
+	if to == "end" {
+		return slices.Contains(mayEnd, Point(from))
+	}
+	return slices.Contains(follows[from], Point(to))
+}
+
+// chooser makes the decisions of a schedule, each between 0 and n-1.
+type chooser func(n int, what string) int
+
+// modelActions are what may happen to the world; false: not possible now.
+var modelActions = map[string]func(w *modelWorld, choose chooser) bool{
+	"ask": func(w *modelWorld, choose chooser) bool {
+		return w.gateways[choose(len(w.gateways), "gateway")].ask(w.passed)
+	},
+	"crash": func(w *modelWorld, choose chooser) bool {
+		g := w.gateways[choose(len(w.gateways), "gateway")]
+		g.crash()
+		return true
+	},
+	"pause": func(w *modelWorld, choose chooser) bool {
+		g := w.gateways[choose(len(w.gateways), "gateway")]
+		g.paused = !g.paused
+		return true
+	},
+	"builder": func(w *modelWorld, choose chooser) bool {
+		running := slices.DeleteFunc(slices.Clone(w.builders), func(b *modelBuilder) bool { return !b.running })
+		if len(running) == 0 {
+			return false
+		}
+		w.ends(running[choose(len(running), "builder")], max(0, choose(7, "outcome")-3))
+		return true
+	},
+	"flush": func(w *modelWorld, choose chooser) bool { clear(w.leases); return w.shared },
+	"away":  func(w *modelWorld, choose chooser) bool { w.away = !w.away; return w.shared },
+	"time": func(w *modelWorld, choose chooser) bool {
+		w.passes([]time.Duration{time.Second, 6 * time.Second, 2 * modelTTL, modelTimeout + 2*grace}[choose(4, "time")])
+		return true
+	},
+	"upgrade": func(w *modelWorld, choose chooser) bool {
+		if w.manifest == 3 {
+			return false
+		}
+		w.manifest++
+		return true
+	},
+	"reload": func(w *modelWorld, choose chooser) bool {
+		g := w.gateways[choose(len(w.gateways), "gateway")]
+		g.wants = w.manifest
+		for d := range g.ready {
+			if d != g.wants {
+				delete(g.ready, d)
+				delete(w.references[d], g)
+			}
+		}
+		return true
+	},
+	"reap":     func(w *modelWorld, choose chooser) bool { return w.alone("reap", (*modelProc).reap, choose) },
+	"prune":    func(w *modelWorld, choose chooser) bool { return w.alone("prune", (*modelProc).prune, choose) },
+	"rollback": func(w *modelWorld, choose chooser) bool { return w.alone("rollback", (*modelProc).rollback, choose) },
+	"step":     (*modelWorld).step,
+	"steps":    (*modelWorld).steps,
+}
+
+// modelActionNames has the frequent actions more than once.
+var modelActionNames = func() []string {
+	frequent := map[string]int{"steps": 8, "step": 3, "ask": 3, "builder": 3, "reload": 2}
+	var names []string
+	for name := range modelActions {
+		names = append(names, slices.Repeat([]string{name}, max(1, frequent[name]))...)
+	}
+	slices.Sort(names)
+	return names
+}()
+
+// passed holds the model to the table.
+func (w *modelWorld) passed(from, to string) {
+	if !mayFollow(from, to) {
+		w.violate("%s follows %s", to, from)
+	}
+}
+
+// alone starts a goroutine of a gateway that has none of its kind.
+func (w *modelWorld) alone(what string, body func(*modelProc), choose chooser) bool {
+	g := w.gateways[choose(len(w.gateways), "gateway")]
+	if slices.ContainsFunc(g.procs, func(p *modelProc) bool { return p.what == what }) {
+		return false
+	}
+	g.spawn(what, 0, func(string, string) {}, body)
+	return true
+}
+
+func (w *modelWorld) enabled() []*modelProc {
+	var enabled []*modelProc
+	for _, g := range w.gateways {
+		for _, p := range g.procs {
+			if p.enabled() {
+				enabled = append(enabled, p)
+			}
+		}
+	}
+	return enabled
+}
+
+func (w *modelWorld) step(choose chooser) bool {
+	enabled := w.enabled()
+	if len(enabled) == 0 {
+		return false
+	}
+	w.run(enabled[choose(len(enabled), "goroutine")])
+	return true
+}
+
+// steps lets one goroutine go on for a while: most bugs need few changes
+// between goroutines, in the right places.
+func (w *modelWorld) steps(choose chooser) bool {
+	enabled := w.enabled()
+	if len(enabled) == 0 {
+		return false
+	}
+	p := enabled[choose(len(enabled), "goroutine")]
+	for range 1 + choose(12, "steps") {
+		if p.enabled() && w.broken == "" {
+			if w.run(p) == "ends" {
+				break
+			}
+			w.check()
+		}
+	}
+	return true
+}
+
+func (w *modelWorld) run(p *modelProc) string {
+	at := p.run()
+	w.trace = append(w.trace, fmt.Sprintf("%v %s %s: %s", w.now, p.gateway.name, p.what, at))
+	return at
+}
+
+// ends stops a builder: done, with rubbish, failed, or killed.
+func (w *modelWorld) ends(b *modelBuilder, outcome int) {
+	b.running, b.exited = false, true
+	b.attempt.whole = outcome == 0
+	b.code = []int{0, 0, 3, 137}[outcome]
+	if outcome > 0 {
+		w.failed++
+	}
+	w.trace = append(w.trace, fmt.Sprintf("%v builder of %d ends with outcome %d", w.now, b.digest, outcome))
+}
+
+// passes lets time pass. Leases are renewed by who isn't paused.
+func (w *modelWorld) passes(d time.Duration) {
+	w.now += d
+	for digest, lease := range w.leases {
+		alive := slices.Contains(lease.owner.gateway.procs, lease.owner)
+		if alive && !lease.owner.gateway.paused && !w.away {
+			w.leases[digest] = modelLease{lease.owner, w.now + modelTTL}
+		}
+	}
+}
+
+// settle ends all trouble and lets the gateways work until nothing happens. It
+// gives them as much time as the longest back-off and a build may take.
+func (w *modelWorld) settle() {
+	w.away = false
+	for _, g := range w.gateways {
+		g.paused, g.wants = false, w.manifest
+	}
+	for end := w.now + 2*maxBuildBackoff + 2*modelTimeout; w.now < end && w.broken == ""; w.passes(time.Second) {
+		busy := false
+		for _, g := range w.gateways {
+			busy = g.ask(w.passed) || busy || len(g.procs) > 0
+		}
+		for n := 0; w.broken == ""; n++ {
+			enabled := w.enabled()
+			if len(enabled) == 0 {
+				break
+			}
+			w.run(enabled[n%len(enabled)])
+			w.check()
+		}
+		for _, b := range slices.Clone(w.builders) {
+			if b.running {
+				w.ends(b, 0)
+				busy = true
+			}
+		}
+		if !busy {
+			break
+		}
+	}
+	for range 2 { // the second takes what an abandoned lease kept from the first
+		w.passes(modelTTL + modelTimeout + 2*grace)
+		w.gateways[0].spawn("reap", 0, func(string, string) {}, (*modelProc).reap)
+		for enabled := w.enabled(); len(enabled) > 0 && w.broken == ""; enabled = w.enabled() {
+			w.run(enabled[0])
+		}
+	}
+}
+
+// end stops what still runs, so that no coroutine is left.
+func (w *modelWorld) end() {
+	for _, g := range w.gateways {
+		for _, p := range g.procs {
+			p.stop()
+		}
+	}
+}
+
+func (w *modelWorld) act(name string, choose chooser) bool {
+	at := len(w.trace)
+	done := modelActions[name](w, choose)
+	if done && len(w.trace) == at {
+		w.trace = append(w.trace, fmt.Sprintf("%v %s", w.now, name))
+	}
+	return done
+}
+
+func modelFrom(choose chooser, without string) *modelWorld {
+	leases := choose(4, "leases")
+	return newModelWorld(2+choose(3, "gateways"), leases&1 != 0, leases&2 != 0, without)
+}
+
+// TestModel looks for a schedule after which an invariant doesn't hold, and
+// shows the shortest.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		choose := func(n int, what string) int { return rapid.IntRange(0, n-1).Draw(t, what) }
+		w := modelFrom(choose, "")
+		defer w.end()
+		names := rapid.SliceOfN(rapid.SampledFrom(modelActionNames), 0, 120).Draw(t, "actions")
+		for _, name := range names {
+			w.act(name, choose)
+			if broken := w.check(); broken != "" {
+				t.Fatalf("%s\n%s", broken, strings.Join(w.trace, "\n"))
+			}
+		}
+		w.settle()
+		if broken := w.atRest(); broken != "" {
+			t.Fatalf("%s\n%s", broken, strings.Join(w.trace, "\n"))
+		}
+	})
+}
+
+// TestModelNeedsEveryGuard takes the guards out one by one: a model that finds
+// nothing then would find nothing ever.
+func TestModelNeedsEveryGuard(t *testing.T) {
+	t.Parallel()
+	for guard, want := range map[string]string{
+		"noreplace": "I3", "verify": "I1", "claim": "I1", "name": "I2", "reference": "I7", "reference first": "I7",
+		"revision": "I6", "number first": "I6", "judged": "I8", "second look": "I8", "reaper's lease": "I9", "reaper's look": "I9",
+	} {
+		t.Run(guard, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(20000) {
+				random := rand.New(rand.NewPCG(seed, 1))
+				choose := func(n int, _ string) int { return random.IntN(n) }
+				w := modelFrom(choose, guard)
+				for range 200 {
+					w.act(modelActionNames[random.IntN(len(modelActionNames))], choose)
+					if w.check() != "" {
+						break
+					}
+				}
+				w.end()
+				if strings.HasPrefix(w.broken, want) {
+					t.Logf("schedule %d: %s", seed, w.broken)
+					return
+				}
+			}
+			t.Errorf("no schedule without %q breaks %s", guard, want)
+		})
+	}
+}

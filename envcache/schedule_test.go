@@ -1,0 +1,291 @@
+package envcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"attune/runtimes/container"
+)
+
+// scheduleBuild is how long a builder works when nobody tells it to end.
+const scheduleBuild = 10 * time.Second
+
+// scheduleActions are what the model has, too, for real gateways.
+var scheduleActions = map[string]func(tb testing.TB, w *scheduleWorld, choose chooser) bool{
+	"ask": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		patience := []time.Duration{time.Second, 7 * time.Second, time.Hour}
+		return w.any(choose).ask(patience[choose(len(patience), "patience")])
+	},
+	"crash": func(tb testing.TB, w *scheduleWorld, choose chooser) bool { w.any(choose).crash(tb); return true },
+	"pause": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		g := w.any(choose)
+		g.paused = !g.paused
+		return true
+	},
+	"builder": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		running := w.engine.running()
+		if len(running) == 0 {
+			return false
+		}
+		running[choose(len(running), "builder")].end(max(0, choose(7, "outcome")-3))
+		return true
+	},
+	"flush": func(_ testing.TB, w *scheduleWorld, _ chooser) bool {
+		if w.leases != nil {
+			clear(w.leases.held)
+		}
+		return w.leases != nil
+	},
+	"away": func(_ testing.TB, w *scheduleWorld, _ chooser) bool {
+		if w.leases != nil {
+			w.leases.away = !w.leases.away
+		}
+		return w.leases != nil
+	},
+	"time": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		times := []time.Duration{time.Second, 6 * time.Second, 2 * scheduleLease, 15*time.Minute + 2*grace}
+		w.passes(times[choose(len(times), "time")])
+		return true
+	},
+	"upgrade": func(_ testing.TB, w *scheduleWorld, _ chooser) bool {
+		w.latest = min(w.latest+1, len(w.recipes)-1)
+		return true
+	},
+	"reload": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		g := w.any(choose)
+		g.recipe = w.latest
+		g.cache.Retain([]*Recipe{w.recipes[g.recipe]})
+		return true
+	},
+	"reap": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		cache := w.any(choose).cache
+		w.calls.Go(func() {
+			// Others may delete the same things; at rest nothing may be left.
+			_ = cache.Reap(context.Background())
+		})
+		return true
+	},
+	"step": func(_ testing.TB, w *scheduleWorld, choose chooser) bool { return w.steps(1, choose) },
+	"steps": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		return w.steps(1+choose(10, "steps"), choose)
+	},
+}
+
+// scheduleActionNames has the frequent actions more than once.
+var scheduleActionNames = func() []string {
+	frequent := map[string]int{"steps": 8, "step": 2, "ask": 3, "builder": 3, "time": 2}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(scheduleActions)) {
+		names = append(names, slices.Repeat([]string{name}, max(1, frequent[name]))...)
+	}
+	return names
+}()
+
+func (w *scheduleWorld) any(choose chooser) *scheduleGateway {
+	return w.gateways[choose(len(w.gateways), "gateway")]
+}
+
+// steps lets a gateway pass some gates, one after another.
+func (w *scheduleWorld) steps(n int, choose chooser) bool {
+	i := choose(len(w.gateways), "gateway")
+	g := w.gateways[i]
+	if g.paused {
+		return false
+	}
+	for range n {
+		synctest.Wait()
+		at := g.gate.step(choose)
+		if at == "" {
+			return true
+		}
+		w.trace = append(w.trace, fmt.Sprintf("g%d passes %s", i, at))
+	}
+	return true
+}
+
+// passes lets virtual time pass, in pieces small enough for every renewal.
+func (w *scheduleWorld) passes(d time.Duration) {
+	for ; d > 0; d -= scheduleLease / 3 {
+		time.Sleep(min(d, scheduleLease/3))
+		if w.leases != nil {
+			w.leases.renew()
+		}
+	}
+}
+
+// settle ends all trouble and asks every gateway until it has an environment.
+func (w *scheduleWorld) settle(tb testing.TB) {
+	w.settling = true
+	w.engine.build = scheduleBuild
+	if w.leases != nil {
+		w.leases.away = false
+	}
+	for _, c := range w.engine.running() {
+		time.AfterFunc(scheduleBuild, func() { c.end(endWhole) })
+	}
+	for _, g := range w.gateways {
+		g.paused, g.recipe = false, w.latest
+		g.gate.unlock()
+	}
+	for _, g := range w.gateways {
+		w.settled(g)
+	}
+	w.passes(2*scheduleLease + 15*time.Minute + 2*grace)
+	for range 2 { // the second takes what a lease kept from the first
+		if err := w.gateways[0].cache.Reap(tb.Context()); err != nil {
+			w.violate("Reap() = %v", err)
+		}
+		w.passes(2 * scheduleLease)
+	}
+}
+
+// settled asks one gateway for its environment, as a client does: again when it
+// is told to.
+func (w *scheduleWorld) settled(g *scheduleGateway) {
+	for end := time.Now().Add(2 * maxBuildBackoff); ; {
+		_, err := g.cache.Ensure(context.Background(), w.recipes[g.recipe])
+		var failure *FailedError
+		var building *BuildingError
+		switch {
+		case err == nil:
+			return
+		case time.Now().After(end):
+			w.violate("I4: no environment after all trouble has ended: %v", err)
+			return
+		case errors.As(err, &failure):
+			w.passes(max(time.Until(failure.NextRetry), time.Millisecond))
+		case !errors.As(err, &building):
+			w.violate("Ensure() = %v", err)
+			return
+		}
+	}
+}
+
+// end stops everything, and looks for leftovers.
+func (w *scheduleWorld) end(tb testing.TB) {
+	for _, g := range w.gateways {
+		g.gate.unlock()
+	}
+	time.Sleep(scheduleWaiter) // of callers whose gateway died
+	for _, g := range w.gateways {
+		if err := g.cache.Close(); err != nil {
+			tb.Errorf("Close() = %v", err)
+		}
+	}
+	w.calls.Wait()
+	for _, c := range w.engine.find(nil) {
+		c.remove()
+	}
+}
+
+func (w *scheduleWorld) atRest() {
+	for _, name := range []string{".tmp", ".trash"} {
+		if entries, err := os.ReadDir(filepath.Join(w.root, name)); err != nil || len(entries) > 0 {
+			w.violate("I10: %s holds %v, %v", name, entries, err)
+		}
+	}
+	if left := w.engine.find(nil); len(left) > 0 {
+		w.violate("I10: %d containers are left, the first is %s %s", len(left), left[0].spec.Labels[container.LabelRole], left[0].phase)
+	}
+	if w.leases != nil {
+		for name, lease := range w.leases.held {
+			if time.Now().Before(lease.until) {
+				w.violate("I10: the lease %s is held", name)
+			}
+		}
+	}
+}
+
+// memoryDir is a directory in memory where the machine has one: every
+// publication syncs the whole file system.
+func memoryDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "attune-")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "attune-")
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := removeTree(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
+}
+
+// scheduled is an action with the decisions it may need, drawn before the
+// bubble: nothing may panic in there, as rapid does to end a run.
+type scheduled struct {
+	Name    string
+	Choices []uint8
+}
+
+var anySchedule = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) scheduled {
+	return scheduled{
+		Name:    rapid.SampledFrom(scheduleActionNames).Draw(t, "action"),
+		Choices: rapid.SliceOfN(rapid.Uint8(), 3, 3).Draw(t, "choices"),
+	}
+}), 0, 80)
+
+// chooser takes the decisions in turn, and the last again and again.
+func (s scheduled) chooser() chooser {
+	next := 0
+	return func(n int, _ string) int {
+		decision := int(s.Choices[min(next, len(s.Choices)-1)]) % n
+		next++
+		return decision
+	}
+}
+
+// play runs one schedule in its own bubble, and gives what it broke. The bubble
+// ends with its last goroutine: one that is left fails the test.
+func play(t *testing.T, world scheduled, schedule []scheduled) (broken string, trace []string) {
+	t.Helper()
+	root := memoryDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		choose := world.chooser()
+		leases := choose(4, "leases")
+		w := newScheduleWorld(t, root, 3, 2+choose(2, "gateways"), leases&1 != 0, leases&2 != 0)
+		for _, action := range schedule {
+			w.trace = append(w.trace, time.Now().Format("15:04:05 ")+action.Name)
+			scheduleActions[action.Name](t, w, action.chooser())
+			synctest.Wait()
+			if broken = w.check(); broken != "" {
+				break
+			}
+		}
+		if broken == "" {
+			w.settle(t)
+			w.atRest()
+			broken = w.check()
+		}
+		w.end(t)
+		trace = w.trace
+	})
+	return broken, trace
+}
+
+// TestSchedules drives real gateways on a real volume through the schedules of
+// the model, in virtual time.
+func TestSchedules(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		world := scheduled{Choices: rapid.SliceOfN(rapid.Uint8(), 2, 2).Draw(rt, "world")}
+		if broken, trace := play(t, world, anySchedule.Draw(rt, "schedule")); broken != "" {
+			rt.Fatalf("%s\n%s", broken, strings.Join(trace, "\n"))
+		}
+	})
+}

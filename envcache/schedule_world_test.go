@@ -1,0 +1,284 @@
+package envcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"attune/runtimes"
+	"attune/runtimes/container"
+)
+
+// Times of the product in schedules: all virtual.
+const (
+	scheduleLease  = 30 * time.Second
+	scheduleWaiter = 25 * time.Second
+)
+
+// scheduleWorld is real gateways on a real volume in a bubble of virtual time,
+// which stop wherever a schedule can tell them to.
+type scheduleWorld struct {
+	root     string
+	recipes  []*Recipe // one per revision of the pack
+	latest   int
+	engine   *memEngine
+	leases   *memLeases // with a TTL; nil = none
+	file     bool       // leases that the kernel frees, too
+	gateways []*scheduleGateway
+
+	settling bool // a gateway may work on two recipes, whose points can't be told apart
+
+	mu     sync.Mutex // callers and builders tell from their own goroutines
+	broken string
+	calls  sync.WaitGroup
+	trace  []string
+
+	inodes        map[string]uint64
+	shown         int64
+	pointer       string
+	pointerNumber int64
+	numbers       map[string]int64 // highest revision of each digest
+}
+
+// scheduleGateway is a gateway, replaced when it dies.
+type scheduleGateway struct {
+	world  *scheduleWorld
+	cache  *Cache
+	gate   *turnstile
+	recipe int
+	paused bool
+	last   string // point
+}
+
+// newScheduleWorld is called in the bubble; its directories may be older.
+func newScheduleWorld(tb testing.TB, root string, revisions, gateways int, shared, file bool) *scheduleWorld {
+	w := &scheduleWorld{
+		root: filepath.Join(root, "envs"), file: file, engine: &memEngine{},
+		inodes: map[string]uint64{}, numbers: map[string]int64{},
+	}
+	w.engine.started = w.builderStarted
+	if shared {
+		w.leases = &memLeases{world: w, held: map[string]memLease{}}
+	}
+	agent := filepath.Join(root, "agent")
+	if err := os.Mkdir(agent, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	for i := range revisions {
+		dir := filepath.Join(root, fmt.Sprint("r", i))
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "deps.txt"), []byte(fmt.Sprintf("a==%d\n", i)), 0o644)
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		w.recipes = append(w.recipes, scheduleRecipe(dir, i))
+	}
+	for range gateways {
+		g := &scheduleGateway{world: w}
+		w.gateways = append(w.gateways, g)
+		g.start(tb)
+	}
+	return w
+}
+
+func scheduleRecipe(dir string, revision int) *Recipe {
+	return &Recipe{
+		Pack: "demo", PackDir: dir, Revision: fmt.Sprint("r", revision), Image: container.Image{ID: "sha256:1"},
+		Runtime: &runtimes.Runtime{
+			Name:         "sh",
+			Interpreter:  runtimes.Interpreter{Binary: "/bin/sh"},
+			Environment:  runtimes.Environment{EnvType: "scripted", CreateCommand: []string{"/bin/true"}, VerifyCommand: []string{"/bin/true"}},
+			Dependencies: runtimes.Dependencies{ManifestFile: "deps.txt", InstallCommand: []string{"/bin/true"}},
+		},
+	}
+}
+
+// start makes a gateway, in the place of one that died.
+func (g *scheduleGateway) start(tb testing.TB) {
+	w := g.world
+	g.gate = &turnstile{dead: make(chan struct{})}
+	o := Options{
+		Root: w.root, Engine: gatedEngine{w.engine, g.gate}, GatewayID: "gw", AgentDir: filepath.Join(filepath.Dir(w.root), "agent"),
+		Network: container.NetworkNone, Local: generous{}, Log: slog.New(slog.DiscardHandler),
+		Limits: Limits{
+			Concurrency: 2, Queue: 32, Timeout: 15 * time.Minute, Waiter: scheduleWaiter,
+			Lease: scheduleLease, PollMin: 250 * time.Millisecond, PollMax: 2 * time.Second,
+			FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 1 << 30, CPU: 1,
+		},
+	}
+	gate := g.gate
+	o.Fault = func(at Point) {
+		g.passed(gate, at)
+		gate.pass(string(at))
+	}
+	if w.leases != nil {
+		o.Shared = gatedLeaser{w.leases, g, gate}
+	}
+	if w.file {
+		o.Local = NewFileLeaser(filepath.Join(w.root, ".locks"))
+	}
+	c, err := New(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	g.cache, g.last, g.paused, g.recipe = c, "begin", false, w.latest
+}
+
+// passed holds the product to the table that the model is held to.
+func (g *scheduleGateway) passed(gate *turnstile, at Point) {
+	select {
+	case <-gate.dead:
+		return // what is deferred passes a point once more
+	default:
+	}
+	from := g.last
+	if at == PointDigest && (from == "begin" || mayFollow(from, "end")) {
+		from = "begin"
+	}
+	if !g.world.settling && !mayFollow(from, string(at)) {
+		g.world.violate("%s follows %s", at, g.last)
+	}
+	g.last = string(at)
+}
+
+// crash ends a gateway where it stands. Its goroutines end; the kernel frees its
+// locks, and nothing tells the others.
+func (g *scheduleGateway) crash(tb testing.TB) {
+	close(g.gate.dead)
+	synctest.Wait() // who stood at a gate or at the engine is gone without a trace
+	if err := g.cache.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	g.start(tb)
+}
+
+// ask is a caller with a patience of its own. False if the gateway is busy with
+// another recipe: then its points could not be told apart.
+func (g *scheduleGateway) ask(patience time.Duration) bool {
+	recipe := g.world.recipes[g.recipe]
+	g.cache.mu.Lock()
+	busy := len(g.cache.flights) > 0 && g.cache.flights[recipe.key()] == nil
+	g.cache.mu.Unlock()
+	if busy {
+		return false
+	}
+	cache := g.cache
+	g.world.calls.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		asked := time.Now()
+		env, err := cache.Ensure(ctx, recipe)
+		if waited, most := time.Since(asked), min(patience, scheduleWaiter); waited > most {
+			g.world.violate("I13: a caller waited %v instead of %v", waited, most)
+		}
+		var building *BuildingError
+		var failure *FailedError
+		switch {
+		case err == nil && g.world.whole(env.Digest) != "":
+			g.world.violate("I1: a caller got %s", g.world.whole(env.Digest))
+		case err != nil && !errors.As(err, &building) && !errors.As(err, &failure) && !errors.Is(err, ErrClosed):
+			g.world.violate("a caller got %v", err)
+		}
+	})
+	return true
+}
+
+func (w *scheduleWorld) violate(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.broken == "" {
+		w.broken = fmt.Sprintf(format, args...)
+	}
+}
+
+// builderStarted is told with the engine's lock held.
+func (w *scheduleWorld) builderStarted(c *memContainer) {
+	digest := c.spec.Labels[container.LabelDigest]
+	for _, other := range c.engine.containers {
+		if other != c && other.phase == container.PhaseRunning && other.spec.Labels[container.LabelDigest] == digest {
+			w.violate("I2: two builders of %s run", digest)
+		}
+	}
+	if err := (volume{w.root}).recentFailure(digest); w.file && err != nil {
+		w.violate("I8: a builder is started within the back-off")
+	}
+}
+
+// whole says what is wrong with a generation.
+func (w *scheduleWorld) whole(digest string) string {
+	v := volume{w.root}
+	if marker, err := v.published(digest); err != nil || marker == nil {
+		return fmt.Sprintf("%s with marker %+v, %v", digest, marker, err)
+	}
+	_, whole := os.Stat(filepath.Join(v.generation(digest), "whole"))
+	_, partial := os.Stat(filepath.Join(v.generation(digest), "partial"))
+	if whole != nil || partial == nil {
+		return digest + " that is not whole"
+	}
+	return ""
+}
+
+// check looks at the volume.
+func (w *scheduleWorld) check() string {
+	v := volume{w.root}
+	entries, err := os.ReadDir(v.store())
+	if err != nil {
+		w.violate("%v", err)
+	}
+	for _, entry := range entries {
+		digest := entry.Name()
+		if fault := w.whole(digest); fault != "" {
+			w.violate("I1: published: %s", fault)
+		}
+		var status syscall.Stat_t
+		if err := syscall.Stat(v.generation(digest), &status); err != nil {
+			w.violate("%v", err)
+		}
+		if first, known := w.inodes[digest]; known && first != status.Ino {
+			w.violate("I3: %s was published twice", digest)
+		}
+		w.inodes[digest] = status.Ino
+	}
+	if len(entries) != len(w.inodes) {
+		w.violate("I7: %d of %d generations are there", len(entries), len(w.inodes))
+	}
+	w.checkPointer(v)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broken
+}
+
+func (w *scheduleWorld) checkPointer(v volume) {
+	wish, err := v.wish("demo", "sh")
+	if err != nil {
+		w.violate("%v", err)
+	}
+	if wish.Shown < w.shown {
+		w.violate("I6: the revision shown fell from %d to %d", w.shown, wish.Shown)
+	}
+	w.shown = wish.Shown
+	if wish.Digest != "" {
+		w.numbers[wish.Digest] = wish.Revision
+	}
+	pointer := v.pointsAt("demo", "sh")
+	if pointer == "" || pointer == w.pointer {
+		return
+	}
+	if w.numbers[pointer] < w.pointerNumber {
+		w.violate("I6: the pointer fell from revision %d to %d", w.pointerNumber, w.numbers[pointer])
+	}
+	if fault := w.whole(pointer); fault != "" {
+		w.violate("I1: the pointer leads to %s", fault)
+	}
+	w.pointer, w.pointerNumber = pointer, w.numbers[pointer]
+}

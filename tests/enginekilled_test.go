@@ -1,0 +1,65 @@
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestEngineKilledInMidBuild: kill -9 of the engine while a builder runs. Callers
+// are told what is wrong and when to come back, warm instances serve on, and
+// when the engine is there again the environment is built.
+func TestEngineKilledInMidBuild(t *testing.T) {
+	t.Parallel()
+	e := newPrivateEngine(t, "attune/shell")
+	h := newHome(t)
+	ready, p := h.scriptedPack(t, "survivor", built), h.scriptedPack(t, "engine_killed", pass("gate")+built)
+	g := h.start(t, h.scripted(t), "ATTUNE__DOCKER__HOST="+e.host(), "ATTUNE__BUILD__NETWORK=none")
+	ready.serves(t, g)
+	call := g.calls(t, p)
+	eventually(t, 20*time.Second, "the builder runs", func() bool { return len(e.builders(t, "status=running")) == 1 })
+	first := e.builders(t)[0]
+
+	e.kill(t)
+	call.within(t, 20*time.Second).refuses(t, 503, "environment-failed", "the container engine does not answer")
+	g.invoke(t, p.ref+".run", "{}").refuses(t, 503, "environment-failed", "the container engine does not answer")
+	ready.serves(t, g)
+
+	e.start(t)
+	p.open(t, "gate")
+	g.retries(t, p, 30*time.Second)
+	for _, id := range e.builders(t) {
+		if id == first {
+			t.Errorf("the builder of before is still there: %s", id)
+		}
+	}
+	h.atRest(t, nil, g)
+	if left := e.docker(t, "ps", "-aq", "--filter", "label=attune.role=probe"); len(left)+len(e.builders(t)) > 0 {
+		t.Errorf("left at the engine: %v %v", e.builders(t), left)
+	}
+	if got := h.generations(t); len(got) != 2 {
+		t.Errorf("published are %v, want one generation per pack", got)
+	}
+	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-g.ended
+	if left := e.docker(t, "ps", "-aq"); len(left) > 0 {
+		t.Errorf("after SIGTERM the engine has %v", left)
+	}
+	if left, _ := os.ReadDir(filepath.Join(h.envs, ".run", g.id)); len(left) > 0 {
+		t.Errorf("%d instance directories are left", len(left))
+	}
+}
+
+// builders lists the builders at this engine.
+func (e *privateEngine) builders(t testing.TB, filters ...string) []string {
+	t.Helper()
+	args := []string{"ps", "-aq", "--no-trunc", "--filter", "label=attune.role=builder"}
+	for _, f := range filters {
+		args = append(args, "--filter", f)
+	}
+	return e.docker(t, args...)
+}
