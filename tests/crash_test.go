@@ -21,7 +21,7 @@ const (
 func (h home) pair(t *testing.T, vars ...string) (redis *redisServer, a, b *gateway) {
 	t.Helper()
 	redis = newRedis(t)
-	vars = append([]string{h.scripted(t), shortLease, quickPoll, "ATTUNE__BUILD__MAX_POLL=200ms"}, vars...)
+	vars = append([]string{h.scripted(t), shortLease, quickPoll, "ATTUNE__BUILD__MAX_POLL=200ms", patient}, vars...)
 	viaA, _ := redis.via(t)
 	viaB, _ := redis.via(t)
 	return redis, h.beside("a").start(t, append(vars, viaA)...), h.beside("b").start(t, append(vars, viaB)...)

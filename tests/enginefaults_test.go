@@ -109,7 +109,7 @@ func TestEngineThatHangsHoldsUpNobody(t *testing.T) {
 	})
 	address, network := engineVia(t)
 	g := h.start(t, h.scripted(t), address, "ATTUNE__BUILD__WAITER=2s")
-	ready.serves(t, g)
+	g.retries(t, ready, 30*time.Second)
 	since := time.Now()
 	underWay := g.calls(t, during)
 	g.builder(t, during)

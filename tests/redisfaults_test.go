@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"net/http"
 	"strconv"
 	"testing"
 	"time"
@@ -99,7 +98,7 @@ func TestLostReplyOfAnAcquireIsNoDeadlock(t *testing.T) {
 	call := g.calls(t, p)
 	<-lost
 	call.succeeds(t)
-	if call.took > 10*time.Second {
+	if call.took > 30*time.Second {
 		t.Errorf("the call took %s: it waited for a lease of its own", call.took)
 	}
 	p.builtOnce(t, since)
@@ -115,7 +114,7 @@ func TestHalfOpenRedisHoldsUpNobody(t *testing.T) {
 	redis := newRedis(t)
 	address, network := redis.via(t)
 	g := h.start(t, h.scripted(t), address, shortLease, "ATTUNE__BUILD__WAITER=2s")
-	ready.serves(t, g)
+	g.retries(t, ready, 30*time.Second)
 	since := time.Now()
 	for name, fault := range map[string]func(){"nothing passes": network.Hang, "replies are lost": network.DropReplies} {
 		fault()
@@ -132,9 +131,7 @@ func TestHalfOpenRedisHoldsUpNobody(t *testing.T) {
 		network.Pass()
 	}
 	p.open(t, "gate")
-	eventually(t, 30*time.Second, "the build ends", func() bool {
-		return g.invoke(t, p.ref+".run", "{}").status == http.StatusOK
-	})
+	g.retries(t, p, 30*time.Second)
 	p.builtOnce(t, since)
 	h.atRest(t, redis, g)
 }

@@ -45,7 +45,7 @@ func (h home) scriptedPack(t testing.TB, ref, script string) scriptedPack {
 	t.Helper()
 	return scriptedPack{ref, h.pack(t, ref, map[string]string{
 		"build.sh":             "set -e\n" + script,
-		"actions/run.yaml":     "ref: " + ref + ".run\nentry_point: run.scripted\ntimeout: 60\n",
+		"actions/run.yaml":     "ref: " + ref + ".run\nentry_point: run.scripted\ntimeout: 120\n",
 		"actions/run.scripted": "cat /opt/attune/runtime_envs/" + ref + "/scripted/result\n",
 	})}
 }
@@ -116,7 +116,7 @@ func (c *calling) within(t testing.TB, limit time.Duration) answer {
 // succeeds waits for the result.
 func (c *calling) succeeds(t testing.TB) {
 	t.Helper()
-	if a := c.within(t, time.Minute); a.status != http.StatusOK || a.body != "whole\n" {
+	if a := c.within(t, 2*time.Minute); a.status != http.StatusOK || a.body != "whole\n" {
 		t.Errorf("call = %d %s, want 200 and a whole environment", a.status, a.body)
 	}
 }

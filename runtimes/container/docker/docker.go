@@ -40,7 +40,10 @@ type Options struct {
 	CreateTimeout time.Duration
 	// RemoveTimeout bounds one removal. Defaults to 30 seconds.
 	RemoveTimeout time.Duration
-	Logger        *slog.Logger // Defaults to slog.Default()
+	// RequestTimeout bounds every other question that the engine answers at once
+	// unless it hangs. Defaults to a minute.
+	RequestTimeout time.Duration
+	Logger         *slog.Logger // Defaults to slog.Default()
 }
 
 // Engine is a connection to a Docker engine.
@@ -60,6 +63,7 @@ type Engine struct {
 func New(ctx context.Context, options Options) (*Engine, error) {
 	options.CreateTimeout = cmp.Or(options.CreateTimeout, time.Minute)
 	options.RemoveTimeout = cmp.Or(options.RemoveTimeout, 30*time.Second)
+	options.RequestTimeout = cmp.Or(options.RequestTimeout, time.Minute)
 	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
 	if options.Host != "" {
 		opts = append(opts, client.WithHost(options.Host))
@@ -76,7 +80,7 @@ func New(ctx context.Context, options Options) (*Engine, error) {
 }
 
 func (e *Engine) connect(ctx context.Context) error {
-	ping, err := e.client.Ping(ctx)
+	ping, err := ask(ctx, e, e.client.Ping)
 	if err != nil {
 		return fmt.Errorf("connect to docker: %w", portError(ctx, err, nil))
 	}
@@ -92,6 +96,15 @@ func (e *Engine) connect(ctx context.Context) error {
 	return nil
 }
 
+// ask bounds a question to the engine. One that got no answer in time is as good
+// as unavailable, though its connection stands: the caller's own ctx has not
+// ended, by which portError tells the two apart.
+func ask[T any](ctx context.Context, e *Engine, question func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.options.RequestTimeout)
+	defer cancel()
+	return question(ctx)
+}
+
 // Close waits for creates whose callers have left, and closes the connection.
 func (e *Engine) Close() error {
 	e.creating.Wait()
@@ -100,11 +113,11 @@ func (e *Engine) Close() error {
 
 // Info describes the engine.
 func (e *Engine) Info(ctx context.Context) (container.Info, error) {
-	version, err := e.client.ServerVersion(ctx)
+	version, err := ask(ctx, e, e.client.ServerVersion)
 	if err != nil {
 		return container.Info{}, fmt.Errorf("ask docker for its version: %w", portError(ctx, err, nil))
 	}
-	info, err := e.client.Info(ctx)
+	info, err := ask(ctx, e, e.client.Info)
 	if err != nil {
 		return container.Info{}, fmt.Errorf("ask docker about itself: %w", portError(ctx, err, nil))
 	}
@@ -126,7 +139,7 @@ func (e *Engine) subpathMounts() bool {
 
 // Image resolves a reference.
 func (e *Engine) Image(ctx context.Context, ref string) (container.Image, error) {
-	found, err := e.client.ImageInspect(ctx, ref)
+	found, err := e.inspectImage(ctx, ref)
 	if err != nil {
 		return container.Image{}, fmt.Errorf("inspect image %q: %w", ref, portError(ctx, err, container.ErrNoImage))
 	}
@@ -227,7 +240,9 @@ func (e *Engine) Find(ctx context.Context, labels map[string]string) ([]containe
 	for key, value := range labels {
 		filter.Add("label", key+"="+value)
 	}
-	found, err := e.client.ContainerList(ctx, api.ListOptions{All: true, Filters: filter})
+	found, err := ask(ctx, e, func(ctx context.Context) ([]api.Summary, error) {
+		return e.client.ContainerList(ctx, api.ListOptions{All: true, Filters: filter})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", portError(ctx, err, nil))
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"attune/runtimes/container"
 	"attune/runtimes/container/containertest"
 	"attune/runtimes/container/docker"
+	"attune/tests/kit/proxy"
 
 	"github.com/docker/docker/api/types/image"
 )
@@ -33,8 +33,8 @@ func TestEngineAway(t *testing.T) {
 func TestEngineLost(t *testing.T) {
 	t.Parallel()
 	direct, spec := rig(t)
-	proxy := newProxy(t, strings.TrimPrefix(direct.Client().DaemonHost(), "unix://"))
-	engine := open(t, docker.Options{Host: "unix://" + proxy.listener.Addr().String()})
+	network := inFront(t, direct)
+	engine := open(t, docker.Options{Host: "unix://" + network.Address()})
 	c := containertest.Start(t, engine, spec("echo ready; exec sleep 100000"))
 
 	results := make(chan error)
@@ -42,7 +42,7 @@ func TestEngineLost(t *testing.T) {
 		_, err := c.Wait(t.Context())
 		results <- err
 	}()
-	go func() { results <- c.Logs(t.Context(), onWrite(proxy.cut)) }()
+	go func() { results <- c.Logs(t.Context(), onWrite(network.Refuse)) }()
 	for range 2 {
 		if err := <-results; !errors.Is(err, container.ErrUnavailable) {
 			t.Errorf("a call that was cut = %v, want ErrUnavailable", err)
@@ -66,6 +66,59 @@ func TestEngineLost(t *testing.T) {
 	}
 }
 
+// TestEngineHangs: every connection stands, and nothing comes back on any. The
+// engine is as good as away, and nobody waits for it for ever.
+func TestEngineHangs(t *testing.T) {
+	t.Parallel()
+	direct, spec := rig(t)
+	network := inFront(t, direct)
+	const limit = 2 * time.Second // a machine under load answers within
+	engine := open(t, docker.Options{
+		Host: "unix://" + network.Address(), RequestTimeout: limit,
+	})
+	made := containertest.Start(t, direct, spec("exec sleep 100000"))
+	found, err := engine.Find(t.Context(), made.Labels())
+	if err != nil || len(found) != 1 {
+		t.Fatalf("Find() = %v, %v, want the container", found, err)
+	}
+	c := found[0]
+	wait := make(chan error)
+	go func() { wait <- errorOf(c.Wait(t.Context())) }()
+	network.Hang()
+	var calls sync.WaitGroup
+	for call, do := range map[string]func() error{
+		"Wait() under way": func() error { return <-wait },
+		"Wait()":           func() error { return errorOf(c.Wait(t.Context())) },
+		"Start()":          func() error { return c.Start(t.Context()) },
+		"State()":          func() error { return errorOf(c.State(t.Context())) },
+		"Image()":          func() error { return errorOf(engine.Image(t.Context(), "x")) },
+		"Find()":           func() error { return errorOf(engine.Find(t.Context(), nil)) },
+		"Info()":           func() error { return errorOf(engine.Info(t.Context())) },
+		"Create()":         func() error { return errorOf(engine.Create(t.Context(), spec("true"))) },
+	} {
+		calls.Go(func() {
+			if err := do(); !errors.Is(err, container.ErrUnavailable) {
+				t.Errorf("%s = %v, want ErrUnavailable", call, err)
+			}
+		})
+	}
+	calls.Wait()
+	network.Pass()
+	if state, err := c.State(t.Context()); err != nil || state.Phase != container.PhaseRunning {
+		t.Errorf("State() after the engine came back = %+v, %v", state, err)
+	}
+}
+
+// inFront puts a proxy between a client and the engine.
+func inFront(t *testing.T, engine *docker.Engine) *proxy.Proxy {
+	t.Helper()
+	socket, found := strings.CutPrefix(engine.Client().DaemonHost(), "unix://")
+	if !found {
+		t.Skip("the engine has no Unix socket")
+	}
+	return proxy.Start(t, "unix", socket)
+}
+
 func errorOf[T any](_ T, err error) error { return err }
 
 type onWrite func()
@@ -73,65 +126,6 @@ type onWrite func()
 func (f onWrite) Write(p []byte) (int, error) {
 	f()
 	return len(p), nil
-}
-
-// proxy stands between a client and the engine.
-type proxy struct {
-	listener net.Listener
-	mu       sync.Mutex
-	conns    []net.Conn
-	running  sync.WaitGroup
-}
-
-func newProxy(t *testing.T, target string) *proxy {
-	t.Helper()
-	if !filepath.IsAbs(target) {
-		t.Skip("the engine has no Unix socket")
-	}
-	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: listener}
-	p.running.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			engine, err := net.Dial("unix", target)
-			if err != nil {
-				t.Errorf("dial the engine: %v", err)
-				return
-			}
-			p.join(conn, engine)
-		}
-	})
-	t.Cleanup(func() { p.cut(); p.running.Wait() })
-	return p
-}
-
-func (p *proxy) join(a, b net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.conns = append(p.conns, a, b)
-	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {
-		p.running.Go(func() {
-			defer pair[0].Close()
-			defer pair[1].Close()
-			// Either end may be cut; the client is what is looked at.
-			_, _ = io.Copy(pair[0], pair[1])
-		})
-	}
-}
-
-func (p *proxy) cut() {
-	p.listener.Close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, conn := range p.conns {
-		conn.Close()
-	}
 }
 
 // An engine makes a container although nobody waits any more, so a create that

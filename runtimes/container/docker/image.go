@@ -33,12 +33,16 @@ func factsOf(found image.InspectResponse) imageFacts {
 	}
 }
 
+func (e *Engine) inspectImage(ctx context.Context, ref string) (image.InspectResponse, error) {
+	return ask(ctx, e, func(ctx context.Context) (image.InspectResponse, error) { return e.client.ImageInspect(ctx, ref) })
+}
+
 // facts of an image, remembered because its ID is its content.
 func (e *Engine) facts(ctx context.Context, id string) (imageFacts, error) {
 	if known, ok := e.images.Load(id); ok {
 		return known.(imageFacts), nil
 	}
-	found, err := e.client.ImageInspect(ctx, id)
+	found, err := e.inspectImage(ctx, id)
 	if err != nil {
 		return imageFacts{}, fmt.Errorf("inspect image: %w", portError(ctx, err, container.ErrNoImage))
 	}

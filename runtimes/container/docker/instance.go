@@ -33,11 +33,16 @@ func (i *instance) wrap(ctx context.Context, doing string, err error) error {
 }
 
 func (i *instance) Start(ctx context.Context) error {
-	return i.wrap(ctx, "start", i.engine.client.ContainerStart(ctx, i.id, api.StartOptions{}))
+	_, err := ask(ctx, i.engine, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, i.engine.client.ContainerStart(ctx, i.id, api.StartOptions{})
+	})
+	return i.wrap(ctx, "start", err)
 }
 
 func (i *instance) State(ctx context.Context) (container.State, error) {
-	found, err := i.engine.client.ContainerInspect(ctx, i.id)
+	found, err := ask(ctx, i.engine, func(ctx context.Context) (api.InspectResponse, error) {
+		return i.engine.client.ContainerInspect(ctx, i.id)
+	})
 	if err != nil {
 		return container.State{}, i.wrap(ctx, "inspect", err)
 	}
@@ -61,20 +66,33 @@ func stateOf(s *api.State) container.State {
 
 // Wait first subscribes to the next exit, then looks whether it was before:
 // the other way round an exit in between would be missed, and the engine's
-// "not running" is also true of a container that was not started yet.
+// "not running" is also true of a container that was not started yet. Now and
+// then it looks again: an engine that hangs never says so.
 func (i *instance) Wait(ctx context.Context) (container.Exit, error) {
 	subscription, cancel := context.WithCancel(ctx)
 	defer cancel()
+	unheard := time.AfterFunc(i.engine.options.RequestTimeout, cancel) // the client waits for the answer to begin
 	exits, errs := i.engine.client.ContainerWait(subscription, i.id, api.WaitConditionNextExit)
+	unheard.Stop()
 	exit, over, err := i.exit(ctx)
-	if over {
-		cancel()
-	}
-	select { // also joins the client's goroutine
-	case <-exits:
-	case waitErr := <-errs:
-		if !over {
-			return container.Exit{}, i.wrap(ctx, "wait for", waitErr)
+	again := time.NewTicker(i.engine.options.RequestTimeout)
+	defer again.Stop()
+	for announced := false; !announced; { // also joins the client's goroutine
+		if over {
+			cancel()
+		}
+		select {
+		case <-exits:
+			announced = true
+		case waitErr := <-errs:
+			if !over {
+				return container.Exit{}, i.wrap(ctx, "wait for", waitErr)
+			}
+			announced = true
+		case <-again.C:
+			if !over {
+				exit, over, err = i.exit(ctx)
+			}
 		}
 	}
 	if !over {
