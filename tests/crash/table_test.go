@@ -74,14 +74,14 @@ func (r *rig) suffer(g *gateway, f fate) *gateway {
 	next := r.gateway(nil)
 	if f == killed {
 		g.kill()
-		r.readyBy(next, r.pack(1), time.Now().Add(bound))
+		r.readyBy(next, r.pack(1), r.soon())
 		return next
 	}
 	next.ensure(r.pack(1))
 	passed(r.t, 3*ttl)
 	g.resume()
-	r.readyBy(next, r.pack(1), time.Now().Add(bound))
-	r.readyBy(g, r.pack(1), time.Now().Add(bound))
+	r.readyBy(next, r.pack(1), r.soon())
+	r.readyBy(g, r.pack(1), r.soon())
 	return next
 }
 
