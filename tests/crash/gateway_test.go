@@ -27,6 +27,8 @@ type gateway struct {
 	in   io.WriteCloser
 	at   chan envcache.Point // points at which it has stopped itself
 	dead chan struct{}       // closed when nothing more comes from it
+	// first is what was asked of it when it stopped.
+	first *pending
 
 	mu      sync.Mutex
 	last    int

@@ -103,7 +103,7 @@ func TestI3EachDigestIsPublishedOnce(t *testing.T) {
 func TestI4ReadyAfterAnyCrash(t *testing.T) {
 	t.Parallel()
 	everyPoint(t, withLeases, func(t *testing.T, r *rig, g *gateway, point envcache.Point) {
-		survivor := r.suffer(g, killed)
+		survivor := r.suffer(g, killed, point)
 		r.oneBuilder(point)
 		r.rest(survivor)
 	})
@@ -112,7 +112,7 @@ func TestI4ReadyAfterAnyCrash(t *testing.T) {
 func TestI5PausedHolderChangesNothing(t *testing.T) {
 	t.Parallel()
 	everyPoint(t, withLeases, func(t *testing.T, r *rig, g *gateway, point envcache.Point) {
-		survivor := r.suffer(g, paused)
+		survivor := r.suffer(g, paused, point)
 		if r.leases.exclusive() {
 			r.oneBuilder(point)
 		}
@@ -227,8 +227,8 @@ func TestI12InvariantsHoldWithoutALease(t *testing.T) {
 	t.Parallel()
 	for _, f := range []fate{killed, paused} {
 		t.Run(string(f), func(t *testing.T) {
-			everyPoint(t, []leases{byEverybody}, func(t *testing.T, r *rig, g *gateway, _ envcache.Point) {
-				r.rest(r.suffer(g, f))
+			everyPoint(t, []leases{byEverybody}, func(t *testing.T, r *rig, g *gateway, point envcache.Point) {
+				r.rest(r.suffer(g, f, point))
 			})
 		})
 	}
