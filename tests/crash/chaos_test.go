@@ -68,10 +68,10 @@ func (c *chaos) run() {
 		c.revive(g)
 	}
 	survivor := c.gateway(nil)
-	c.readyBy(survivor, c.present(), time.Now().Add(bound))
+	c.readyBy(survivor, c.present(), c.soon())
 	for _, g := range c.gateways {
 		if !g.isDead() {
-			c.readyBy(g, c.present(), time.Now().Add(bound))
+			c.readyBy(g, c.present(), c.soon())
 		}
 	}
 	// Nobody asks for earlier revisions any more: what is left of them stays
@@ -142,17 +142,18 @@ func (c *chaos) upgrade() {
 
 // revive lets a gateway go on until it obeys, and stops nowhere any more.
 func (c *chaos) revive(g *gateway) {
-	for !g.isDead() {
+	c.t.Helper()
+	disarmed := g.tell(order{Do: "arm", Point: envcache.Point("none")})
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	timeout := time.After(patience)
+	for {
 		g.resume()
-		disarmed := g.tell(order{Do: "arm", Point: envcache.Point("none")})
 		select {
 		case <-disarmed.word:
-			if !g.isPaused() {
-				return
-			}
-		case <-g.at:
-		case <-g.dead:
-		case <-time.After(patience):
+			return
+		case <-again.C: // it may have stopped itself meanwhile
+		case <-timeout:
 			c.t.Fatalf("gateway %s does not go on", g.id)
 		}
 	}

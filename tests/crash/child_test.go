@@ -251,26 +251,28 @@ func (c *child) outcome(w word, err error) word {
 func (c *child) say(w word) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.write(w)
+}
+
+func (c *child) write(w word) {
 	c.out.Write([]byte(encode(w) + "\n")) //nolint:errcheck // a parent that is gone needs no word
 }
 
 // fault stops the whole process at an armed point. The signal goes to this very
-// thread, so that it doesn't do one step more.
+// thread, so that it doesn't do one step more; the lock is kept, so that nothing
+// can be armed between the word and the stop.
 func (c *child) fault(p envcache.Point) {
 	c.mu.Lock()
-	armed := c.point == p
-	if armed && c.nth > 0 {
-		c.nth--
-		armed = false
-	}
-	if armed {
-		c.point = ""
-	}
-	c.mu.Unlock()
-	if !armed {
+	defer c.mu.Unlock()
+	if c.point != p {
 		return
 	}
-	c.say(word{At: p})
+	if c.nth > 0 {
+		c.nth--
+		return
+	}
+	c.point = ""
+	c.write(word{At: p})
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP) //nolint:errcheck // to oneself

@@ -2,7 +2,9 @@ package crash
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -25,11 +27,12 @@ type gateway struct {
 	in   io.WriteCloser
 	at   chan envcache.Point // points at which it has stopped itself
 	dead chan struct{}       // closed when nothing more comes from it
+	// first is what was asked of it when it stopped.
+	first *pending
 
 	mu      sync.Mutex
 	last    int
 	pending map[int]*pending
-	paused  bool
 	// delayed says that it was stopped once: what it took says nothing.
 	delayed bool
 }
@@ -95,15 +98,13 @@ func (g *gateway) listen(out io.Reader) {
 }
 
 func (g *gateway) hear(w word) {
+	g.mu.Lock()
 	if w.At != "" {
-		g.awaitStop()
-		g.mu.Lock()
-		g.paused, g.delayed = true, true
+		g.delayed = true
 		g.mu.Unlock()
 		g.at <- w.At
 		return
 	}
-	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := g.pending[w.ID]
 	if p == nil {
@@ -170,12 +171,21 @@ func (g *gateway) ensureFor(p pack, patience time.Duration) *pending {
 	return asked
 }
 
-// begin waits for the beginning of an order, unless the gateway stops before.
+// begin waits for the beginning of an order, unless the gateway is stopped
+// before. Where it was stopped and continued at the same time, only the kernel
+// knows what came of it.
 func (g *gateway) begin(p *pending) {
-	select {
-	case <-p.begun:
-	case at := <-g.at:
-		g.at <- at
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-p.begun:
+			return
+		case <-look.C:
+			if g.isPaused() {
+				return
+			}
+		}
 	}
 }
 
@@ -202,6 +212,7 @@ func (g *gateway) stops(want envcache.Point) {
 		if at != want {
 			g.t.Fatalf("gateway %s stopped at %s, want %s", g.id, at, want)
 		}
+		g.awaitStop()
 	case <-g.dead:
 		g.t.Fatalf("gateway %s died before it came to %s", g.id, want)
 	case <-time.After(patience):
@@ -210,25 +221,12 @@ func (g *gateway) stops(want envcache.Point) {
 }
 
 // resume lets a stopped gateway go on.
-func (g *gateway) resume() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.paused = false
-	for { // what it said of its stop is past
-		select {
-		case <-g.at:
-			continue
-		default:
-		}
-		break
-	}
-	g.signal(syscall.SIGCONT)
-}
+func (g *gateway) resume() { g.signal(syscall.SIGCONT) }
 
+// isPaused asks the kernel whether it is stopped.
 func (g *gateway) isPaused() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.paused
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.cmd.Process.Pid))
+	return err == nil && bytes.Contains(stat, []byte(") T "))
 }
 
 // settle waits for the gateway to stop, to die or to be idle, and not for long.
@@ -241,8 +239,7 @@ func (g *gateway) settle(atMost time.Duration) {
 	g.mu.Unlock()
 	select {
 	case <-next:
-	case at := <-g.at:
-		g.at <- at
+	case <-g.at:
 	case <-g.dead:
 	case <-time.After(atMost):
 	}
@@ -251,7 +248,7 @@ func (g *gateway) settle(atMost time.Duration) {
 // pause stops it wherever it is.
 func (g *gateway) pause() {
 	g.mu.Lock()
-	g.paused, g.delayed = true, true
+	g.delayed = true
 	g.signal(syscall.SIGSTOP)
 	g.mu.Unlock()
 	g.awaitStop()

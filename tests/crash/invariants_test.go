@@ -27,8 +27,8 @@ func TestI1NoPartialEnvironmentIsVisible(t *testing.T) {
 		r.killBuilders()
 		next.resume()
 		g.kill()
-		r.readyBy(next, p, time.Now().Add(bound))
-		r.readyBy(next, r.pack(1), time.Now().Add(bound))
+		r.readyBy(next, p, r.soon())
+		r.readyBy(next, r.pack(1), r.soon())
 		r.rest(next)
 	})
 }
@@ -49,7 +49,7 @@ func TestI2OneBuilderRunsAtATime(t *testing.T) {
 				}
 				g.kill()
 				for _, other := range others {
-					r.readyBy(other, r.pack(1), time.Now().Add(bound))
+					r.readyBy(other, r.pack(1), r.soon())
 				}
 				if kind != byEverybody {
 					r.oneBuilder(point)
@@ -103,7 +103,7 @@ func TestI3EachDigestIsPublishedOnce(t *testing.T) {
 func TestI4ReadyAfterAnyCrash(t *testing.T) {
 	t.Parallel()
 	everyPoint(t, withLeases, func(t *testing.T, r *rig, g *gateway, point envcache.Point) {
-		survivor := r.suffer(g, killed)
+		survivor := r.suffer(g, killed, point)
 		r.oneBuilder(point)
 		r.rest(survivor)
 	})
@@ -112,7 +112,7 @@ func TestI4ReadyAfterAnyCrash(t *testing.T) {
 func TestI5PausedHolderChangesNothing(t *testing.T) {
 	t.Parallel()
 	everyPoint(t, withLeases, func(t *testing.T, r *rig, g *gateway, point envcache.Point) {
-		survivor := r.suffer(g, paused)
+		survivor := r.suffer(g, paused, point)
 		if r.leases.exclusive() {
 			r.oneBuilder(point)
 		}
@@ -126,9 +126,9 @@ func TestI6PointerNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	everyPoint(t, []leases{byFile, byEverybody}, func(t *testing.T, r *rig, g *gateway, _ envcache.Point) {
 		next := r.gateway(nil)
-		second := r.readyBy(next, r.pack(2), time.Now().Add(bound))
+		second := r.readyBy(next, r.pack(2), r.soon())
 		g.resume()
-		first := r.readyBy(g, r.pack(1), time.Now().Add(bound))
+		first := r.readyBy(g, r.pack(1), r.soon())
 		if second.Got == first.Got {
 			t.Errorf("both revisions have environment %s", first.Got)
 		}
@@ -227,8 +227,8 @@ func TestI12InvariantsHoldWithoutALease(t *testing.T) {
 	t.Parallel()
 	for _, f := range []fate{killed, paused} {
 		t.Run(string(f), func(t *testing.T) {
-			everyPoint(t, []leases{byEverybody}, func(t *testing.T, r *rig, g *gateway, _ envcache.Point) {
-				r.rest(r.suffer(g, f))
+			everyPoint(t, []leases{byEverybody}, func(t *testing.T, r *rig, g *gateway, point envcache.Point) {
+				r.rest(r.suffer(g, f, point))
 			})
 		})
 	}
@@ -261,7 +261,7 @@ func TestI13EveryWaiterIsAnswered(t *testing.T) {
 				}
 			}
 			g.resume()
-			r.readyBy(other, r.pack(1), time.Now().Add(bound))
+			r.readyBy(other, r.pack(1), r.soon())
 			r.rest(other)
 		})
 	}

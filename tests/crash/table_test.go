@@ -46,7 +46,7 @@ func (r *rig) stops(p pack, point envcache.Point) *gateway {
 	g := r.gateway(nil)
 	g.arm(point, 0)
 	p.fails(r.t, point == envcache.PointRecorded) // else it isn't passed
-	g.ensure(p)
+	g.first = g.ensure(p)
 	g.stops(point)
 	p.fails(r.t, false)
 	return g
@@ -69,19 +69,24 @@ func (r *rig) seenAt(point envcache.Point) {
 
 // suffer lets a stopped gateway have its fate while another has come, and
 // returns that other when it has the environment.
-func (r *rig) suffer(g *gateway, f fate) *gateway {
+func (r *rig) suffer(g *gateway, f fate, point envcache.Point) *gateway {
 	r.t.Helper()
 	next := r.gateway(nil)
 	if f == killed {
 		g.kill()
-		r.readyBy(next, r.pack(1), time.Now().Add(bound))
+		r.readyBy(next, r.pack(1), r.soon())
 		return next
 	}
-	next.ensure(r.pack(1))
+	second := next.ensure(r.pack(1))
 	passed(r.t, 3*ttl)
 	g.resume()
-	r.readyBy(next, r.pack(1), time.Now().Add(bound))
-	r.readyBy(g, r.pack(1), time.Now().Add(bound))
+	for g, asked := range map[*gateway]*pending{g: g.first, next: second} {
+		if w, _ := g.get(asked); w.Answer != ready && point != envcache.PointRecorded {
+			r.t.Errorf("I5: gateway %s answers %+v, want the environment", g.id, w)
+		}
+	}
+	r.readyBy(next, r.pack(1), r.soon())
+	r.readyBy(g, r.pack(1), r.soon())
 	return next
 }
 
