@@ -28,8 +28,9 @@ const (
 // memEngine is an engine whose containers are a few words of memory. A builder
 // writes to the directory that it was started on, wherever that is moved.
 type memEngine struct {
-	container.Engine               // nil: what nobody calls
-	build            time.Duration // builders end by themselves after it; 0 = when the test says so
+	container.Engine                 // nil: what nobody calls
+	build            time.Duration   // builders end by themselves after it; 0 = when the test says so
+	how              func(n int) int // the n-th builder ends by itself; nil = well
 	started          func(*memContainer)
 
 	mu         sync.Mutex
@@ -109,7 +110,11 @@ func (c *memContainer) start() error {
 	c.engine.made++
 	c.engine.started(c)
 	if c.engine.build > 0 {
-		time.AfterFunc(c.engine.build, func() { c.end(endWhole) })
+		how := endWhole
+		if c.engine.how != nil {
+			how = c.engine.how(c.engine.made)
+		}
+		time.AfterFunc(c.engine.build, func() { c.end(how) })
 	}
 	return c.put("partial", 0o644)
 }
@@ -299,6 +304,13 @@ func (g *turnstile) step(choose chooser) string {
 	g.waiting = slices.Delete(g.waiting, i, i+1)
 	close(s.on)
 	return s.at
+}
+
+// holds tells whether a goroutine stands at a gate.
+func (g *turnstile) holds(at string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.waiting, func(s *stopped) bool { return s.at == at })
 }
 
 // unlock lets all go on, for good.

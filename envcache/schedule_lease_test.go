@@ -73,10 +73,13 @@ func (l gatedLease) Release(context.Context) error {
 	w := l.gateway.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l.leases.away {
+	held := l.leases.held[l.name]
+	switch {
+	case held.owner != l.gate: // it was lost
+	case l.leases.away:
+		l.leases.held[l.name] = memLease{until: held.until} // nobody renews it
 		return errors.New("connection refused")
-	}
-	if l.leases.held[l.name].owner == l.gate {
+	default:
 		delete(l.leases.held, l.name)
 	}
 	return nil

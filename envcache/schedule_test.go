@@ -82,10 +82,11 @@ var scheduleActions = map[string]func(tb testing.TB, w *scheduleWorld, choose ch
 	},
 }
 
-// scheduleActionNames has the frequent actions more than once.
+// scheduleActionNames has the frequent actions more than once. It begins with
+// none, which is what actions that don't matter shrink to.
 var scheduleActionNames = func() []string {
 	frequent := map[string]int{"steps": 8, "step": 2, "ask": 3, "builder": 3, "time": 2}
-	var names []string
+	names := []string{nothing}
 	for _, name := range slices.Sorted(maps.Keys(scheduleActions)) {
 		names = append(names, slices.Repeat([]string{name}, max(1, frequent[name]))...)
 	}
@@ -207,9 +208,9 @@ func (w *scheduleWorld) atRest() {
 	}
 }
 
-// memoryDir is a directory in memory where the machine has one: every
+// inMemory gives f a directory in memory where the machine has one: every
 // publication syncs the whole file system.
-func memoryDir(tb testing.TB) string {
+func inMemory(tb testing.TB, f func(dir string)) {
 	tb.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "attune-")
 	if err != nil {
@@ -218,12 +219,21 @@ func memoryDir(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
+	defer func() {
 		if err := removeTree(dir); err != nil {
 			tb.Error(err)
 		}
+	}()
+	f(dir)
+}
+
+// bubble runs f in virtual time. It ends with its last goroutine: one that is
+// left fails the test.
+func bubble(t *testing.T, f func(t *testing.T, root string)) {
+	t.Helper()
+	inMemory(t, func(root string) {
+		synctest.Test(t, func(t *testing.T) { f(t, root) })
 	})
-	return dir
 }
 
 // scheduled is an action with the decisions it may need, drawn before the
@@ -238,7 +248,7 @@ var anySchedule = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) scheduled {
 		Name:    rapid.SampledFrom(scheduleActionNames).Draw(t, "action"),
 		Choices: rapid.SliceOfN(rapid.Uint8(), 3, 3).Draw(t, "choices"),
 	}
-}), 0, 80)
+}), 60, 100)
 
 // chooser takes the decisions in turn, and the last again and again.
 func (s scheduled) chooser() chooser {
@@ -250,16 +260,17 @@ func (s scheduled) chooser() chooser {
 	}
 }
 
-// play runs one schedule in its own bubble, and gives what it broke. The bubble
-// ends with its last goroutine: one that is left fails the test.
+// play runs one schedule in its own bubble, and gives what it broke.
 func play(t *testing.T, world scheduled, schedule []scheduled) (broken string, trace []string) {
 	t.Helper()
-	root := memoryDir(t)
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T, root string) {
 		choose := world.chooser()
 		leases := choose(4, "leases")
 		w := newScheduleWorld(t, root, 3, 2+choose(2, "gateways"), leases&1 != 0, leases&2 != 0)
 		for _, action := range schedule {
+			if action.Name == nothing {
+				continue
+			}
 			w.trace = append(w.trace, time.Now().Format("15:04:05 ")+action.Name)
 			scheduleActions[action.Name](t, w, action.chooser())
 			synctest.Wait()

@@ -51,6 +51,7 @@ type scheduleWorld struct {
 // scheduleGateway is a gateway, replaced when it dies.
 type scheduleGateway struct {
 	world  *scheduleWorld
+	id     string
 	cache  *Cache
 	gate   *turnstile
 	recipe int
@@ -83,8 +84,8 @@ func newScheduleWorld(tb testing.TB, root string, revisions, gateways int, share
 		}
 		w.recipes = append(w.recipes, scheduleRecipe(dir, i))
 	}
-	for range gateways {
-		g := &scheduleGateway{world: w}
+	for i := range gateways {
+		g := &scheduleGateway{world: w, id: fmt.Sprint("g", i)}
 		w.gateways = append(w.gateways, g)
 		g.start(tb)
 	}
@@ -108,7 +109,7 @@ func (g *scheduleGateway) start(tb testing.TB) {
 	w := g.world
 	g.gate = &turnstile{dead: make(chan struct{})}
 	o := Options{
-		Root: w.root, Engine: gatedEngine{w.engine, g.gate}, GatewayID: "gw", AgentDir: filepath.Join(filepath.Dir(w.root), "agent"),
+		Root: w.root, Engine: gatedEngine{w.engine, g.gate}, GatewayID: g.id, AgentDir: filepath.Join(filepath.Dir(w.root), "agent"),
 		Network: container.NetworkNone, Local: generous{}, Log: slog.New(slog.DiscardHandler),
 		Limits: Limits{
 			Concurrency: 2, Queue: 32, Timeout: 15 * time.Minute, Waiter: scheduleWaiter,
@@ -129,6 +130,11 @@ func (g *scheduleGateway) start(tb testing.TB) {
 	}
 	c, err := New(o)
 	if err != nil {
+		tb.Fatal(err)
+	}
+	// The probes of its former life, as the gateway's program does it.
+	open := gatedEngine{w.engine, &turnstile{open: true, dead: make(chan struct{})}}
+	if _, err := runtimes.RemoveLeftovers(tb.Context(), open, func(id string) bool { return id == g.id }); err != nil {
 		tb.Fatal(err)
 	}
 	g.cache, g.last, g.paused, g.recipe = c, "begin", false, w.latest
