@@ -20,7 +20,7 @@ var follows = map[string][]Point{
 	string(PointDigest):    {PointLeased, PointSealed},
 	string(PointLeased):    {PointSealed, PointAttempt, PointExited, PointReleased},
 	string(PointAttempt):   {PointAttempt, PointCreated, PointExited, PointReleased},
-	string(PointCreated):   {PointStarted, PointAttempt, PointExited},
+	string(PointCreated):   {PointStarted, PointAttempt, PointExited, PointReleased},
 	string(PointStarted):   {PointExited, PointReleased},
 	string(PointExited):    {PointClaimed, PointRecorded},
 	string(PointClaimed):   {PointVerified, PointReleased},
@@ -173,7 +173,7 @@ func (w *modelWorld) steps(choose chooser) bool {
 
 func (w *modelWorld) run(p *modelProc) string {
 	at := p.run()
-	w.trace = append(w.trace, fmt.Sprintf("%v %s %s: %s", w.now, p.gateway.name, p.what, at))
+	w.trace = append(w.trace, modelStep{w.now, p.gateway.name, p.what, at})
 	return at
 }
 
@@ -185,7 +185,7 @@ func (w *modelWorld) ends(b *modelBuilder, outcome int) {
 	if outcome > 0 {
 		w.failed++
 	}
-	w.trace = append(w.trace, fmt.Sprintf("%v builder of %d ends with outcome %d", w.now, b.digest, outcome))
+	w.trace = append(w.trace, modelStep{w.now, "builder", fmt.Sprint(b.digest), fmt.Sprint("ends with outcome ", outcome)})
 }
 
 // passes lets time pass. Leases are renewed by who isn't paused.
@@ -254,7 +254,7 @@ func (w *modelWorld) act(name string, choose chooser) bool {
 	at := len(w.trace)
 	done := modelActions[name](w, choose)
 	if done && len(w.trace) == at {
-		w.trace = append(w.trace, fmt.Sprintf("%v %s", w.now, name))
+		w.trace = append(w.trace, modelStep{w.now, name, "", ""})
 	}
 	return done
 }
@@ -268,33 +268,68 @@ func modelFrom(choose chooser, without string) *modelWorld {
 // shows the shortest.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	passed := map[[2]string]bool{}
 	for range 20 { // of rapid's hundred
-		rapid.Check(t, func(t *rapid.T) { checkModel(t, passed) })
-	}
-	for from, points := range follows {
-		for _, to := range points {
-			if !passed[[2]string{from, string(to)}] {
-				t.Errorf("no schedule has %s after %s: the table allows what the model can't do", to, from)
-			}
-		}
+		rapid.Check(t, checkModel)
 	}
 }
 
-func checkModel(t *rapid.T, passed map[[2]string]bool) {
+func checkModel(t *rapid.T) {
 	choose := func(n int, what string) int { return rapid.IntRange(0, n-1).Draw(t, what) }
 	w := modelFrom(choose, "")
-	w.edges = passed
 	defer w.end()
 	for _, name := range rapid.SliceOfN(rapid.SampledFrom(modelActionNames), 80, 160).Draw(t, "actions") {
 		w.act(name, choose)
 		if broken := w.check(); broken != "" {
-			t.Fatalf("%s\n%s", broken, strings.Join(w.trace, "\n"))
+			t.Fatalf("%s\n%s", broken, w.told())
 		}
 	}
 	w.settle()
 	if broken := w.atRest(); broken != "" {
-		t.Fatalf("%s\n%s", broken, strings.Join(w.trace, "\n"))
+		t.Fatalf("%s\n%s", broken, w.told())
+	}
+}
+
+// search plays schedules that chance has made, always the same ones, until one
+// says that it is the last.
+func search(from, to uint64, guard string, last func(seed uint64, w *modelWorld) bool) bool {
+	for seed := from; seed < to; seed++ {
+		random := rand.New(rand.NewPCG(seed, 1))
+		choose := func(n int, _ string) int { return random.IntN(n) }
+		w := modelFrom(choose, guard)
+		for range 200 {
+			w.act(modelActionNames[random.IntN(len(modelActionNames))], choose)
+			if w.check() != "" {
+				break
+			}
+		}
+		w.end()
+		if last(seed, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestModelDoesAllThatFollows says that the table allows nothing that the model
+// can't do.
+func TestModelDoesAllThatFollows(t *testing.T) {
+	t.Parallel()
+	missing := map[[2]string]bool{}
+	for from, points := range follows {
+		for _, to := range points {
+			missing[[2]string{from, string(to)}] = true
+		}
+	}
+	all := func(_ uint64, w *modelWorld) bool {
+		if w.broken != "" {
+			t.Error(w.broken)
+		}
+		maps.DeleteFunc(missing, func(pair [2]string, _ bool) bool { return w.edges[pair] })
+		return len(missing) == 0
+	}
+	// One pair is rare: a builder that is taken away twice.
+	if !search(0, 500, "", all) && !search(10000, 40000, "", all) {
+		t.Errorf("no schedule has %v", slices.Collect(maps.Keys(missing)))
 	}
 }
 
@@ -302,29 +337,25 @@ func checkModel(t *rapid.T, passed map[[2]string]bool) {
 // nothing then would find nothing ever.
 func TestModelNeedsEveryGuard(t *testing.T) {
 	t.Parallel()
-	for guard, want := range map[string]string{
-		"noreplace": "I3", "verify": "I1", "claim": "I1", "name": "I2", "reference": "I7", "reference first": "I7",
-		"revision": "I6", "number first": "I6", "judged": "I8", "second look": "I8", "reaper's lease": "I9", "reaper's look": "I9",
+	for guard, test := range map[string]struct {
+		breaks string
+		from   uint64 // where the search begins; from 0 it takes seconds
+	}{
+		"noreplace": {"I3", 0}, "verify": {"I1", 0}, "claim": {"I1", 0}, "name": {"I2", 0}, "reference": {"I7", 0},
+		"reference first": {"I7", 0}, "revision": {"I6", 0}, "number first": {"I6", 3500}, "judged": {"I8", 0},
+		"second look": {"I8", 0}, "reaper's lease": {"I9", 3000}, "reaper's look": {"I9", 0},
 	} {
 		t.Run(guard, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(20000) {
-				random := rand.New(rand.NewPCG(seed, 1))
-				choose := func(n int, _ string) int { return random.IntN(n) }
-				w := modelFrom(choose, guard)
-				for range 200 {
-					w.act(modelActionNames[random.IntN(len(modelActionNames))], choose)
-					if w.check() != "" {
-						break
-					}
-				}
-				w.end()
-				if strings.HasPrefix(w.broken, want) {
+			if !search(test.from, 30000, guard, func(seed uint64, w *modelWorld) bool {
+				found := strings.HasPrefix(w.broken, test.breaks)
+				if found {
 					t.Logf("schedule %d: %s", seed, w.broken)
-					return
 				}
+				return found
+			}) {
+				t.Errorf("no schedule without %q breaks %s", guard, test.breaks)
 			}
-			t.Errorf("no schedule without %q breaks %s", guard, want)
 		})
 	}
 }

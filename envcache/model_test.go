@@ -3,6 +3,7 @@ package envcache
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -82,7 +83,25 @@ type modelWorld struct {
 	edges map[[2]string]bool // points that followed one another
 
 	broken string // the first invariant that did not hold
-	trace  []string
+	trace  []modelStep
+}
+
+// modelStep is a line of a schedule, put into words only when one is shown.
+type modelStep struct {
+	at        time.Duration
+	who, what string
+	does      string
+}
+
+func (s modelStep) String() string { return fmt.Sprint(s.at, " ", s.who, " ", s.what, " ", s.does) }
+
+// told is the schedule so far.
+func (w *modelWorld) told() string {
+	var b strings.Builder
+	for _, s := range w.trace {
+		fmt.Fprintln(&b, s)
+	}
+	return b.String()
 }
 
 func newModelWorld(gateways int, shared, file bool, without string) *modelWorld {

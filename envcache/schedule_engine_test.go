@@ -75,6 +75,20 @@ func (e *memEngine) find(labels map[string]string) []*memContainer {
 	})
 }
 
+// ran is how many builders were ever started.
+func (e *memEngine) ran() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.made
+}
+
+// endAfter lets builders that start from now on end by themselves.
+func (e *memEngine) endAfter(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.build = d
+}
+
 // running lists the builders that run, the oldest first.
 func (e *memEngine) running() []*memContainer {
 	builders := e.find(map[string]string{container.LabelRole: container.RoleBuilder})
@@ -257,7 +271,8 @@ func (c gatedContainer) Remove(context.Context) error {
 // turnstile stops the goroutines of a gateway wherever they pass, until the
 // schedule lets one of them go on.
 type turnstile struct {
-	dead chan struct{} // closed when the gateway dies
+	dead   chan struct{} // closed when the gateway dies
+	asleep bool          // renews no lease; guarded by the leases' lock
 
 	mu      sync.Mutex
 	open    bool

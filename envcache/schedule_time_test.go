@@ -27,7 +27,7 @@ func (w *scheduleWorld) stopAt(t *testing.T, i int, at Point) {
 			return
 		}
 		if g.gate.step(func(int, string) int { return 0 }) == "" {
-			w.passes(time.Second)
+			time.Sleep(time.Second)
 		}
 	}
 	t.Fatalf("the gateway never comes to %q", at)
@@ -44,7 +44,7 @@ func inTrouble(t *testing.T, root string, at Point, shared, file bool) (w *sched
 	}
 	w.gateways[0].ask(time.Hour)
 	w.stopAt(t, 0, at)
-	w.settling = true
+	w.settling.Store(true)
 	w.gateways[1].gate.unlock()
 	ready = make(chan time.Time, 1)
 	w.calls.Go(func() {
@@ -81,7 +81,7 @@ func TestReadySoonAfterACrash(t *testing.T) {
 		if at == PointRecorded {
 			most += buildBackoff * 12 / 10
 		}
-		w.passes(10 * time.Minute)
+		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		select {
 		case when := <-ready:
@@ -101,9 +101,9 @@ func TestPausedHolderChangesNothing(t *testing.T) {
 	t.Parallel()
 	eachPoint(t, func(t *testing.T, root string, at Point, shared, file bool) {
 		w, _ := inTrouble(t, root, at, shared, file)
-		w.gateways[0].paused = true
+		w.gateways[0].pause(true)
 		for range 9 {
-			w.passes(scheduleLease / 3)
+			time.Sleep(scheduleLease / 3)
 			if broken := w.check(); broken != "" {
 				t.Error(broken)
 			}
@@ -115,8 +115,8 @@ func TestPausedHolderChangesNothing(t *testing.T) {
 		if !file || at == PointRecorded {
 			most = 2
 		}
-		if w.engine.made > most {
-			t.Errorf("%d builders ran, want at most %d", w.engine.made, most)
+		if w.engine.ran() > most {
+			t.Errorf("%d builders ran, want at most %d", w.engine.ran(), most)
 		}
 	})
 }
@@ -178,7 +178,7 @@ func TestOneBuildPerBackOff(t *testing.T) {
 			}
 			return endWhole
 		}
-		w.settling = true
+		w.settling.Store(true)
 		for _, g := range w.gateways {
 			g.gate.unlock()
 		}
@@ -201,13 +201,13 @@ func TestOneBuildPerBackOff(t *testing.T) {
 				ensure(n + 1)
 			}
 			time.Sleep(time.Until(next) - 1)
-			if ensure(n); w.engine.made != n {
-				t.Fatalf("%d builders a nanosecond before the end of window %d", w.engine.made, n)
+			if ensure(n); w.engine.ran() != n {
+				t.Fatalf("%d builders a nanosecond before the end of window %d", w.engine.ran(), n)
 			}
 			time.Sleep(1)
 		}
-		if env, err := w.gateways[0].cache.Ensure(t.Context(), w.recipes[0]); err != nil || w.engine.made != 10 {
-			t.Errorf("Ensure() after the last window = %+v, %v, with %d builders", env, err, w.engine.made)
+		if env, err := w.gateways[0].cache.Ensure(t.Context(), w.recipes[0]); err != nil || w.engine.ran() != 10 {
+			t.Errorf("Ensure() after the last window = %+v, %v, with %d builders", env, err, w.engine.ran())
 		}
 		w.finish(t)
 	})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -34,7 +35,7 @@ type scheduleWorld struct {
 	file     bool       // leases that the kernel frees, too
 	gateways []*scheduleGateway
 
-	settling bool // a gateway may work on two recipes, whose points can't be told apart
+	settling atomic.Bool // a gateway may work on two recipes, whose points can't be told apart
 
 	mu     sync.Mutex // callers and builders tell from their own goroutines
 	broken string
@@ -67,7 +68,7 @@ func newScheduleWorld(tb testing.TB, root string, revisions, gateways int, share
 	}
 	w.engine.started = w.builderStarted
 	if shared {
-		w.leases = &memLeases{world: w, held: map[string]memLease{}}
+		w.leases = &memLeases{held: map[string]memLease{}}
 	}
 	agent := filepath.Join(root, "agent")
 	if err := os.Mkdir(agent, 0o755); err != nil {
@@ -123,7 +124,7 @@ func (g *scheduleGateway) start(tb testing.TB) {
 		gate.pass(string(at))
 	}
 	if w.leases != nil {
-		o.Shared = gatedLeaser{w.leases, g, gate}
+		o.Shared = gatedLeaser{w.leases, gate}
 	}
 	if w.file {
 		o.Local = NewFileLeaser(filepath.Join(w.root, ".locks"))
@@ -142,6 +143,9 @@ func (g *scheduleGateway) start(tb testing.TB) {
 
 // passed holds the product to the table that the model is held to.
 func (g *scheduleGateway) passed(gate *turnstile, at Point) {
+	if g.world.settling.Load() {
+		return
+	}
 	select {
 	case <-gate.dead:
 		return // what is deferred passes a point once more
@@ -151,7 +155,7 @@ func (g *scheduleGateway) passed(gate *turnstile, at Point) {
 	if at == PointDigest && (from == "begin" || mayFollow(from, "end")) {
 		from = "begin"
 	}
-	if !g.world.settling && !mayFollow(from, string(at)) {
+	if !mayFollow(from, string(at)) {
 		g.world.violate("%s follows %s", at, g.last)
 	}
 	g.last = string(at)
@@ -160,12 +164,19 @@ func (g *scheduleGateway) passed(gate *turnstile, at Point) {
 // crash ends a gateway where it stands. Its goroutines end; the kernel frees its
 // locks, and nothing tells the others.
 func (g *scheduleGateway) crash(tb testing.TB) {
+	g.world.leases.renewal(g.gate, false)
 	close(g.gate.dead)
 	synctest.Wait() // who stood at a gate or at the engine is gone without a trace
 	if err := g.cache.Close(); err != nil {
 		tb.Fatal(err)
 	}
 	g.start(tb)
+}
+
+// pause stops a gateway with everything it does in the background, or wakes it.
+func (g *scheduleGateway) pause(on bool) {
+	g.paused = on
+	g.world.leases.renewal(g.gate, !on)
 }
 
 // ask is a caller with a patience of its own. False if the gateway is busy with
