@@ -131,7 +131,7 @@ func (w *scheduleWorld) settle(tb testing.TB) {
 		g.gate.unlock()
 	}
 	for _, g := range w.gateways {
-		w.settled(g)
+		w.settled(g.cache, w.recipes[g.recipe])
 	}
 	time.Sleep(2*scheduleLease + 15*time.Minute + 2*grace)
 	for range 2 { // the second takes what a lease kept from the first
@@ -144,9 +144,9 @@ func (w *scheduleWorld) settle(tb testing.TB) {
 
 // settled asks one gateway for its environment, as a client does: again when it
 // is told to.
-func (w *scheduleWorld) settled(g *scheduleGateway) {
+func (w *scheduleWorld) settled(cache *Cache, recipe *Recipe) {
 	for end := time.Now().Add(2 * maxBuildBackoff); ; {
-		_, err := g.cache.Ensure(context.Background(), w.recipes[g.recipe])
+		_, err := cache.Ensure(context.Background(), recipe)
 		var failure *FailedError
 		var building *BuildingError
 		switch {

@@ -47,8 +47,9 @@ func inTrouble(t *testing.T, root string, at Point, shared, file bool) (w *sched
 	w.settling.Store(true)
 	w.gateways[1].gate.unlock()
 	ready = make(chan time.Time, 1)
+	other := w.gateways[1].cache
 	w.calls.Go(func() {
-		w.settled(w.gateways[1])
+		w.settled(other, w.recipes[0])
 		ready <- time.Now()
 	})
 	synctest.Wait()
