@@ -182,7 +182,11 @@ func (p *modelProc) release(d modelDigest) {
 	p.step("release")
 	p.unlock(fmt.Sprint("build.", d))
 	p.step("release shared")
-	if w.leases[d].owner == p && !w.away {
+	switch held := w.leases[d]; {
+	case held.owner != p: // it was lost
+	case w.away:
+		w.leases[d] = modelLease{until: held.until} // nobody renews it
+	default:
 		delete(w.leases, d)
 	}
 }
@@ -245,6 +249,10 @@ func (p *modelProc) prune() {
 		p.locked(func() {
 			p.step("pointed at?")
 			if w.pointer == d || w.wanted == d {
+				return
+			}
+			p.step("containers")
+			if w.named(d) != nil {
 				return
 			}
 			p.step("reference")

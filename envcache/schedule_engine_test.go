@@ -28,8 +28,9 @@ const (
 // memEngine is an engine whose containers are a few words of memory. A builder
 // writes to the directory that it was started on, wherever that is moved.
 type memEngine struct {
-	container.Engine               // nil: what nobody calls
-	build            time.Duration // builders end by themselves after it; 0 = when the test says so
+	container.Engine                 // nil: what nobody calls
+	build            time.Duration   // builders end by themselves after it; 0 = when the test says so
+	how              func(n int) int // the n-th builder ends by itself; nil = well
 	started          func(*memContainer)
 
 	mu         sync.Mutex
@@ -74,6 +75,20 @@ func (e *memEngine) find(labels map[string]string) []*memContainer {
 	})
 }
 
+// ran is how many builders were ever started.
+func (e *memEngine) ran() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.made
+}
+
+// endAfter lets builders that start from now on end by themselves.
+func (e *memEngine) endAfter(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.build = d
+}
+
 // running lists the builders that run, the oldest first.
 func (e *memEngine) running() []*memContainer {
 	builders := e.find(map[string]string{container.LabelRole: container.RoleBuilder})
@@ -109,7 +124,11 @@ func (c *memContainer) start() error {
 	c.engine.made++
 	c.engine.started(c)
 	if c.engine.build > 0 {
-		time.AfterFunc(c.engine.build, func() { c.end(endWhole) })
+		how := endWhole
+		if c.engine.how != nil {
+			how = c.engine.how(c.engine.made)
+		}
+		time.AfterFunc(c.engine.build, func() { c.end(how) })
 	}
 	return c.put("partial", 0o644)
 }
@@ -252,7 +271,8 @@ func (c gatedContainer) Remove(context.Context) error {
 // turnstile stops the goroutines of a gateway wherever they pass, until the
 // schedule lets one of them go on.
 type turnstile struct {
-	dead chan struct{} // closed when the gateway dies
+	dead   chan struct{} // closed when the gateway dies
+	asleep bool          // renews no lease; guarded by the leases' lock
 
 	mu      sync.Mutex
 	open    bool
@@ -299,6 +319,13 @@ func (g *turnstile) step(choose chooser) string {
 	g.waiting = slices.Delete(g.waiting, i, i+1)
 	close(s.on)
 	return s.at
+}
+
+// holds tells whether a goroutine stands at a gate.
+func (g *turnstile) holds(at string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.waiting, func(s *stopped) bool { return s.at == at })
 }
 
 // unlock lets all go on, for good.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -34,7 +35,7 @@ type scheduleWorld struct {
 	file     bool       // leases that the kernel frees, too
 	gateways []*scheduleGateway
 
-	settling bool // a gateway may work on two recipes, whose points can't be told apart
+	settling atomic.Bool // a gateway may work on two recipes, whose points can't be told apart
 
 	mu     sync.Mutex // callers and builders tell from their own goroutines
 	broken string
@@ -51,6 +52,7 @@ type scheduleWorld struct {
 // scheduleGateway is a gateway, replaced when it dies.
 type scheduleGateway struct {
 	world  *scheduleWorld
+	id     string
 	cache  *Cache
 	gate   *turnstile
 	recipe int
@@ -66,7 +68,7 @@ func newScheduleWorld(tb testing.TB, root string, revisions, gateways int, share
 	}
 	w.engine.started = w.builderStarted
 	if shared {
-		w.leases = &memLeases{world: w, held: map[string]memLease{}}
+		w.leases = &memLeases{held: map[string]memLease{}}
 	}
 	agent := filepath.Join(root, "agent")
 	if err := os.Mkdir(agent, 0o755); err != nil {
@@ -83,8 +85,8 @@ func newScheduleWorld(tb testing.TB, root string, revisions, gateways int, share
 		}
 		w.recipes = append(w.recipes, scheduleRecipe(dir, i))
 	}
-	for range gateways {
-		g := &scheduleGateway{world: w}
+	for i := range gateways {
+		g := &scheduleGateway{world: w, id: fmt.Sprint("g", i)}
 		w.gateways = append(w.gateways, g)
 		g.start(tb)
 	}
@@ -108,7 +110,7 @@ func (g *scheduleGateway) start(tb testing.TB) {
 	w := g.world
 	g.gate = &turnstile{dead: make(chan struct{})}
 	o := Options{
-		Root: w.root, Engine: gatedEngine{w.engine, g.gate}, GatewayID: "gw", AgentDir: filepath.Join(filepath.Dir(w.root), "agent"),
+		Root: w.root, Engine: gatedEngine{w.engine, g.gate}, GatewayID: g.id, AgentDir: filepath.Join(filepath.Dir(w.root), "agent"),
 		Network: container.NetworkNone, Local: generous{}, Log: slog.New(slog.DiscardHandler),
 		Limits: Limits{
 			Concurrency: 2, Queue: 32, Timeout: 15 * time.Minute, Waiter: scheduleWaiter,
@@ -122,7 +124,7 @@ func (g *scheduleGateway) start(tb testing.TB) {
 		gate.pass(string(at))
 	}
 	if w.leases != nil {
-		o.Shared = gatedLeaser{w.leases, g, gate}
+		o.Shared = gatedLeaser{w.leases, gate}
 	}
 	if w.file {
 		o.Local = NewFileLeaser(filepath.Join(w.root, ".locks"))
@@ -131,11 +133,19 @@ func (g *scheduleGateway) start(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	// The probes of its former life, as the gateway's program does it.
+	open := gatedEngine{w.engine, &turnstile{open: true, dead: make(chan struct{})}}
+	if _, err := runtimes.RemoveLeftovers(tb.Context(), open, func(id string) bool { return id == g.id }); err != nil {
+		tb.Fatal(err)
+	}
 	g.cache, g.last, g.paused, g.recipe = c, "begin", false, w.latest
 }
 
 // passed holds the product to the table that the model is held to.
 func (g *scheduleGateway) passed(gate *turnstile, at Point) {
+	if g.world.settling.Load() {
+		return
+	}
 	select {
 	case <-gate.dead:
 		return // what is deferred passes a point once more
@@ -145,7 +155,7 @@ func (g *scheduleGateway) passed(gate *turnstile, at Point) {
 	if at == PointDigest && (from == "begin" || mayFollow(from, "end")) {
 		from = "begin"
 	}
-	if !g.world.settling && !mayFollow(from, string(at)) {
+	if !mayFollow(from, string(at)) {
 		g.world.violate("%s follows %s", at, g.last)
 	}
 	g.last = string(at)
@@ -154,12 +164,19 @@ func (g *scheduleGateway) passed(gate *turnstile, at Point) {
 // crash ends a gateway where it stands. Its goroutines end; the kernel frees its
 // locks, and nothing tells the others.
 func (g *scheduleGateway) crash(tb testing.TB) {
+	g.world.leases.renewal(g.gate, false)
 	close(g.gate.dead)
 	synctest.Wait() // who stood at a gate or at the engine is gone without a trace
 	if err := g.cache.Close(); err != nil {
 		tb.Fatal(err)
 	}
 	g.start(tb)
+}
+
+// pause stops a gateway with everything it does in the background, or wakes it.
+func (g *scheduleGateway) pause(on bool) {
+	g.paused = on
+	g.world.leases.renewal(g.gate, !on)
 }
 
 // ask is a caller with a patience of its own. False if the gateway is busy with
