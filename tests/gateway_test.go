@@ -119,7 +119,8 @@ func (h home) launch(t testing.TB, vars ...string) *gateway {
 		"DOCKER_HOST=" + os.Getenv("DOCKER_HOST"),
 		"ATTUNE__PACKS_BASE_DIR=" + h.packs, "ATTUNE__RUNTIME_ENVS_DIR=" + h.envs, "ATTUNE__STATE_DIR=" + h.state,
 		"ATTUNE__LOG__FORMAT=json", "ATTUNE__NETWORK__OUTBOUND=*", "GATEWAY_CANARY=" + canary,
-		"ATTUNE__BUILD__AHEAD=false", // most tests are about what a call starts
+		// Most tests are about what a call starts, on a machine that does much else.
+		"ATTUNE__BUILD__AHEAD=false", "ATTUNE__BUILD__WAITER=2m",
 	}, vars...)
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: h.user}
 	out, in, err := os.Pipe()
