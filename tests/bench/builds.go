@@ -1,5 +1,153 @@
 package main
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
 
-func measureBuilds(context.Context, *bench) ([]row, error) { return nil, nil }
+	"attune/runtimes"
+)
+
+// kind is a runtime whose environments are built and compared.
+type kind struct {
+	name, image, extension string
+	script                 string
+	manifest               map[string]string
+	// bare are the commands that anybody would type, in the same image: the
+	// first is the baseline.
+	bare []bareCommand
+}
+
+type bareCommand struct{ name, script string }
+
+var kinds = []kind{
+	{
+		name: "python", image: "attune/python", extension: ".py",
+		script:   "import numpy, pydantic, requests\n",
+		manifest: map[string]string{"requirements.txt": "requests\npydantic\nnumpy\n"},
+		bare: []bareCommand{
+			{"`venv` and `pip install`", "python3 -m venv /tmp/x && /tmp/x/bin/pip install --quiet requests pydantic numpy"},
+			{"`uv venv` and `uv pip install`", "uv venv -q /tmp/x && uv pip install -q --compile-bytecode --python /tmp/x/bin/python3 requests pydantic numpy"},
+		},
+	},
+	{
+		name: "node", image: "attune/node", extension: ".js",
+		script:   "for (const name of ['express', 'zod', 'axios']) require(name);\n",
+		manifest: map[string]string{"package.json": `{"dependencies":{"axios":"*","express":"*","zod":"*"}}` + "\n"},
+		bare:     []bareCommand{{"`npm install`", "mkdir /tmp/x && cd /tmp/x && npm install express zod axios"}},
+	},
+}
+
+// measureBuilds builds each kind of environment on a fresh volume, then the same
+// packages for another pack there, and in turns with both by bare hands.
+func measureBuilds(ctx context.Context, b *bench) ([]row, error) {
+	var rows []row
+	for _, k := range kinds {
+		cold, warm := series{unit: "s"}, series{unit: "s"}
+		bare := make([]series, len(k.bare))
+		for range b.n {
+			err := b.with(ctx, k.packs, func(g *gateway) error {
+				return errors.Join(g.build(ctx, "first", k.name, &cold), g.build(ctx, "second", k.name, &warm))
+			})
+			if err != nil {
+				return nil, err
+			}
+			for i, command := range k.bare {
+				bare[i].unit = "s"
+				if err := k.install(ctx, command.script, &bare[i]); err != nil {
+					return nil, err
+				}
+			}
+			b.say("%s: cold %v, warm %v, bare %v", k.name, cold, warm, bare)
+		}
+		rows = append(rows,
+			row{what: k.name + ": first environment on a volume", got: cold, against: k.bare[0].name, base: bare[0]},
+			row{what: k.name + ": the same packages for the next pack", got: warm, against: k.bare[0].name, base: bare[0]},
+			row{what: k.name + ": next over first", got: warm, against: "first", base: cold, ratioGoal: 0.2},
+		)
+		for i := range k.bare[1:] {
+			rows = append(rows, row{what: k.name + ": first environment on a volume", got: cold, against: k.bare[i+1].name, base: bare[i+1]})
+		}
+	}
+	return rows, nil
+}
+
+// packs writes two packs of the same manifest.
+func (k kind) packs(h home) error {
+	return errors.Join(h.pack("first", k.extension, k.script, k.manifest), h.pack("second", k.extension, k.script, k.manifest))
+}
+
+// build calls a pack for the first time and waits for its environment, not for
+// the answer: that takes an instance and an execution more.
+func (g *gateway) build(ctx context.Context, pack, runtime string, took *series) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	answered := make(chan error, 1)
+	start := time.Now()
+	go func() {
+		_, _, err := g.call(ctx, "POST", "/invoke/"+pack+".run")
+		answered <- err
+	}()
+	for {
+		_, body, err := g.call(ctx, "GET", "/api/v1/environments/"+pack+"/"+runtime)
+		if err != nil {
+			return err
+		}
+		var environment struct{ State, Reason string }
+		if err := json.Unmarshal(body, &environment); err != nil {
+			return err
+		}
+		if environment.State == "ready" {
+			took.took(time.Since(start))
+			return <-answered
+		}
+		if environment.State == "failed" {
+			return errors.Join(errors.New(environment.Reason), <-answered)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// install runs a script in a container of the kind's image, with what builders
+// get: certificates, indexes, network, memory and cores.
+func (k kind) install(ctx context.Context, script string, took *series) error {
+	args := []string{"run", "--rm", "--cpus", "2", "--memory", "2g", "--user", "65532:65532", "--env", "HOME=/tmp"}
+	if bundle := caBundle(); bundle != "" {
+		inside := runtimes.CADir + "/" + runtimes.CAFile
+		args = append(args, "--volume", bundle+":"+inside+":ro")
+		for _, variable := range runtimes.CAVars(inside) {
+			args = append(args, "--env", variable)
+		}
+	}
+	for variable := range strings.SplitSeq(os.Getenv("ATTUNE__BUILD__VARS"), ",") {
+		if variable != "" {
+			args = append(args, "--env", variable)
+		}
+	}
+	args = append(args, "--entrypoint", "/bin/sh", k.image, "-ec", script)
+	start := time.Now()
+	if _, err := docker(ctx, args...); err != nil {
+		return fmt.Errorf("%s by hand: %w", k.name, err)
+	}
+	took.took(time.Since(start))
+	return nil
+}
+
+// caBundle is what the gateway's builders get, and the bare ones as well; empty
+// = what the image brings.
+func caBundle() string {
+	for _, path := range []string{os.Getenv("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"} {
+		if _, err := os.Stat(path); path != "" && err == nil {
+			return path
+		}
+	}
+	return ""
+}

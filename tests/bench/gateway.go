@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,6 +94,7 @@ func (b *bench) start(ctx context.Context, h home, settings ...string) (*gateway
 		"ATTUNE__PACKS_BASE_DIR="+h.packs(), "ATTUNE__RUNTIMES_DIR="+h.runtimes(),
 		"ATTUNE__RUNTIME_ENVS_DIR="+h.envs(), "ATTUNE__STATE_DIR="+filepath.Join(h.dir, "state"),
 		"ATTUNE__LOG__FORMAT=json", "ATTUNE__BUILD__AHEAD=false", "ATTUNE__BUILD__WAITER=5m",
+		"ATTUNE__BUILD__CA_BUNDLE="+cmp.Or(caBundle(), "none"),
 	)
 	g.cmd.Env = append(g.cmd.Env, settings...)
 	out, in, err := os.Pipe()
