@@ -28,6 +28,9 @@ var sections = []section{
 	{"startup", measureStartup},
 }
 
+// readme shows the tables. Like bin it is seen from the top of the work tree.
+const readme = "tests/bench/README.md"
+
 // bench is how the measurements are to be made.
 type bench struct {
 	bin     string // directory of the programs
@@ -43,7 +46,7 @@ func main() {
 	}
 	var b bench
 	only := flag.String("only", "", "sections to run, separated by commas (default: all)")
-	update := flag.String("update", "", "write the tables into this README as well")
+	update := flag.Bool("update", false, "write the tables into "+readme+" as well")
 	flag.StringVar(&b.bin, "bin", "bin", "directory of the built programs")
 	flag.IntVar(&b.n, "n", 5, "repetitions of each measurement")
 	flag.IntVar(&b.packs, "packs", 1000, "packs at start-up")
@@ -64,7 +67,7 @@ func exit(err error) {
 }
 
 // report runs the chosen sections and prints each table as soon as it is there.
-func (b *bench) report(ctx context.Context, only, readme string) error {
+func (b *bench) report(ctx context.Context, only string, update bool) error {
 	var err error
 	if b.bin, err = filepath.Abs(b.bin); err != nil {
 		return err
@@ -86,7 +89,7 @@ func (b *bench) report(ctx context.Context, only, readme string) error {
 		}
 		table := markdown(rows)
 		fmt.Printf("\n## %s (measured in %s)\n\n%s", s.name, time.Since(start).Round(time.Second), table)
-		if readme == "" {
+		if !update {
 			continue
 		}
 		if err := replaceBetween(readme, s.name, head+"\n\n"+table); err != nil {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
-	"testing"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"attune/envcache"
 	"attune/runtimes"
@@ -106,45 +109,59 @@ func measureReady(ctx context.Context, b *bench) (rows []row, err error) {
 	one, all, look := series{unit: "ns"}, series{unit: "ns"}, series{unit: "ns"}
 	var allocations series
 	for range b.n {
-		alone := testing.Benchmark(func(tb *testing.B) {
-			tb.ReportAllocs()
-			if err := r.times(ctx, tb.N); err != nil {
-				tb.Error(err)
-			}
-		})
-		shared := testing.Benchmark(func(tb *testing.B) {
-			tb.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if err := r.times(ctx, 1); err != nil {
-						tb.Error(err)
-					}
-				}
-			})
-		})
-		stat := testing.Benchmark(func(tb *testing.B) {
-			for range tb.N {
-				if _, err := os.Stat(r.marker); err != nil {
-					tb.Error(err)
-				}
-			}
-		})
-		if alone.N == 0 || shared.N == 0 || stat.N == 0 {
-			return nil, errors.New("the ready environment was not found")
+		before := mallocs()
+		err := one.perCall(million, func() error { return r.times(ctx, million) })
+		allocations.add(math.Round(float64(mallocs()-before)/million*1000) / 1000) // others of this process make a few
+		err = errors.Join(err,
+			all.perCall(million*runtime.GOMAXPROCS(0), func() error { return r.everywhere(ctx, million) }),
+			look.perCall(million/10, func() error { return r.look(million / 10) }))
+		if err != nil {
+			return nil, err
 		}
-		one.add(perCall(alone))
-		all.add(perCall(shared))
-		look.add(perCall(stat))
-		allocations.add(float64(alone.MemAllocs) / float64(alone.N))
 	}
 	const against = "one stat of the marker"
 	rows = []row{
 		{what: "`Ensure` + `Release` of a ready environment", got: one, against: against, base: look, valueGoal: 200},
-		{what: "the same on all cores at once", got: all, against: against, base: look},
+		{what: "the same on all cores at once, time per call of all", got: all, against: against, base: look},
 		{what: "allocations per call", got: allocations, exact: true},
 	}
 	calls, err := countSystemCalls(h.dir, ensures)
-	return append(rows, row{what: "system calls in 1,000,000 calls, counted by ptrace", got: calls, exact: true}), err
+	return append(rows, row{what: "system calls in 1,000,000 calls, by ptrace", got: calls, exact: true}), err
 }
 
-// perCall is the exact time; NsPerOp is rounded.
-func perCall(r testing.BenchmarkResult) float64 { return float64(r.T) / float64(r.N) }
+// million calls are one measurement.
+const million = 1_000_000
+
+// everywhere is times on every core at once.
+func (r *readyCache) everywhere(ctx context.Context, n int) error {
+	var group errgroup.Group
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() error { return r.times(ctx, n) })
+	}
+	return group.Wait()
+}
+
+// look asks the disk for the marker, n times.
+func (r *readyCache) look(n int) error {
+	for range n {
+		if _, err := os.Stat(r.marker); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// perCall adds what one of n calls takes.
+func (s *series) perCall(n int, calls func() error) error {
+	start := time.Now()
+	err := calls()
+	s.add(float64(time.Since(start)) / float64(n))
+	return err
+}
+
+// mallocs counts the allocations of this process so far.
+func mallocs() uint64 {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.Mallocs
+}
