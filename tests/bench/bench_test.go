@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -69,8 +70,8 @@ func TestCounterCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := got.median(); n < slices1e6 {
-		t.Errorf("countSystemCalls() = %v, want %d and what the scheduler adds", n, slices1e6)
+	if len(got.values) != slicesInAll || slices.Min(got.values) < 1 {
+		t.Errorf("countSystemCalls() = %v, want at least 1 in each of %d slices", got.values, slicesInAll)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"os"
@@ -126,7 +127,7 @@ func measureReady(ctx context.Context, b *bench) (rows []row, err error) {
 		{what: "allocations per call", got: allocations, exact: true},
 	}
 	calls, err := countSystemCalls(h.dir, ensures)
-	return append(rows, row{what: "system calls in 1,000,000 calls, by ptrace", got: calls, exact: true}), err
+	return append(rows, row{what: fmt.Sprintf("system calls in %d calls, %d times", perSlice, slicesInAll), got: calls, exact: true}), err
 }
 
 // million calls are one measurement.

@@ -19,15 +19,15 @@ import (
 const tracedArg = "traced"
 
 // The calls are made in slices that are shorter than the scheduler's, so that
-// its own system calls fall between them.
+// its own system calls fall between most of them.
 const (
-	slices1e6 = 50
-	perSlice  = 1_000_000 / slices1e6
+	slicesInAll = 50
+	perSlice    = million / slicesInAll
 )
 
 // Subjects of the count.
 const (
-	ensures = "ensures" // a million, in slices
+	ensures = "ensures" // a million in all
 	stats   = "stats"   // one per slice: to see that the count counts
 )
 
@@ -50,7 +50,7 @@ func traced(dir, subject string) error {
 	}
 	fmt.Println(unix.Gettid())
 	bufio.NewReader(os.Stdin).ReadString('\n') // the parent watches now, or has gone
-	for range slices1e6 {
+	for range slicesInAll {
 		runtime.Gosched() // a new time slice
 		unix.Getppid()
 		err := slice()
@@ -62,11 +62,11 @@ func traced(dir, subject string) error {
 	return r.close()
 }
 
-// countSystemCalls counts those of a subject, by ptrace.
-func countSystemCalls(dir, subject string) (count series, err error) {
+// countSystemCalls counts those of each slice of a subject, by ptrace.
+func countSystemCalls(dir, subject string) (counts series, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return count, err
+		return counts, err
 	}
 	runtime.LockOSThread() // a tracer is a thread
 	defer runtime.UnlockOSThread()
@@ -74,30 +74,28 @@ func countSystemCalls(dir, subject string) (count series, err error) {
 	child.Stderr = os.Stderr
 	stdin, err := child.StdinPipe()
 	if err != nil {
-		return count, err
+		return counts, err
 	}
 	stdout, err := child.StdoutPipe()
 	if err != nil {
-		return count, err
+		return counts, err
 	}
 	if err := child.Start(); err != nil {
-		return count, err
+		return counts, err
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	tid, _ := strconv.Atoi(strings.TrimSpace(line)) // 0 is no thread: the next call fails
 	if err == nil {
 		if err = watch(tid); err == nil {
 			fmt.Fprintln(stdin)
-			var n int
-			n, err = countBetweenMarkers(tid)
-			count.add(float64(n))
+			counts.values, err = countBetweenMarkers(tid)
 		}
 	}
 	stdin.Close()
 	if err != nil {
 		child.Process.Kill() // of no use if it has ended
 	}
-	return count, errors.Join(err, child.Wait())
+	return counts, errors.Join(err, child.Wait())
 }
 
 // watch makes this thread the tracer of another, which is left running up to its
@@ -123,14 +121,14 @@ func watch(tid int) error {
 }
 
 // countBetweenMarkers follows a thread through all slices and lets it go.
-func countBetweenMarkers(tid int) (count int, err error) {
+func countBetweenMarkers(tid int) (counts []float64, err error) {
 	for markers := 0; ; {
 		var status unix.WaitStatus
 		if _, err := unix.Wait4(tid, &status, unix.WALL, nil); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if !status.Stopped() {
-			return 0, errors.New("the traced program has ended too early")
+			return nil, errors.New("the traced program has ended too early")
 		}
 		signal := int(status.StopSignal())
 		if signal == int(unix.SIGTRAP)|0x80 {
@@ -138,19 +136,22 @@ func countBetweenMarkers(tid int) (count int, err error) {
 			call, entered, err := systemCall(tid)
 			switch {
 			case err != nil:
-				return 0, err
+				return nil, err
 			case entered && call == unix.SYS_GETPPID:
-				if markers++; markers == 2*slices1e6 {
-					return count, unix.PtraceDetach(tid)
+				if markers++; markers == 2*slicesInAll {
+					return counts, unix.PtraceDetach(tid)
+				}
+				if markers%2 == 1 {
+					counts = append(counts, 0)
 				}
 			case entered && markers%2 == 1:
-				count++
+				counts[len(counts)-1]++
 			}
 		} else if signal == int(unix.SIGTRAP) {
 			signal = 0 // a stop of ptrace's own
 		}
 		if err := unix.PtraceSyscall(tid, signal); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
 }
