@@ -156,7 +156,7 @@ func (g *gateway) stop() error {
 // client has no bound of its own for connections: a burst is one.
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
 
-// call sends a request and wants 200.
+// call sends a request and wants a 2xx.
 func (g *gateway) call(ctx context.Context, method, path string) (http.Header, []byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, g.url+path, strings.NewReader(""))
 	if err != nil {
@@ -168,7 +168,7 @@ func (g *gateway) call(ctx context.Context, method, path string) (http.Header, [
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
+	if err == nil && response.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s %s = %d %s", method, path, response.StatusCode, body)
 	}
 	return response.Header, body, err
