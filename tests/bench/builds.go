@@ -40,7 +40,19 @@ var kinds = []kind{
 		manifest: map[string]string{"package.json": `{"dependencies":{"axios":"*","express":"*","zod":"*"}}` + "\n"},
 		bare:     []bareCommand{{"`npm install`", "mkdir /tmp/x && cd /tmp/x && npm install express zod axios"}},
 	},
+	{ // what a build costs besides the installer
+		name: "idle", image: "attune/shell", extension: ".idle",
+		script: "true\n",
+		bare:   []bareCommand{{"one container that runs `true`", "true"}},
+	},
 }
+
+// idleRuntime has environments whose builder does nothing.
+const idleRuntime = `name: idle
+image: attune/shell
+interpreter: {binary: /bin/sh, file_extension: .idle}
+environment: {env_type: scripted, create_command: [/bin/true], verify_command: [/bin/true]}
+`
 
 // measureBuilds builds each kind of environment on a fresh volume, then again
 // with what was downloaded, and in turns with both by bare hands.
@@ -50,7 +62,11 @@ func measureBuilds(ctx context.Context, b *bench) ([]row, error) {
 		cold, warm := series{unit: "s"}, series{unit: "s"}
 		bare := make([]series, len(k.bare))
 		for range b.n {
-			prepare := func(h home) error { return h.pack("built", k.extension, k.script, k.manifest) }
+			prepare := func(h home) error {
+				return errors.Join(
+					h.write(map[string]string{"runtimes/idle/runtime.yaml": idleRuntime}),
+					h.pack("built", k.extension, k.script, k.manifest))
+			}
 			err := b.with(ctx, prepare, func(g *gateway) error {
 				const path = "/api/v1/environments/built/"
 				if err := g.build(ctx, "/invoke/built.run", path+k.name, &cold); err != nil {
@@ -69,16 +85,24 @@ func measureBuilds(ctx context.Context, b *bench) ([]row, error) {
 			}
 			b.say("%s: cold %v, warm %v, bare %v", k.name, cold, warm, bare)
 		}
-		rows = append(rows,
-			row{what: k.name + ": first environment on a volume", got: cold, against: k.bare[0].name, base: bare[0]},
-			row{what: k.name + ": built again, with its downloads", got: warm, against: k.bare[0].name, base: bare[0]},
-			row{what: k.name + ": again over first", got: warm, against: "first", base: cold, ratioGoal: 0.2},
-		)
-		for i := range k.bare[1:] {
-			rows = append(rows, row{what: k.name + ": first environment on a volume", got: cold, against: k.bare[i+1].name, base: bare[i+1]})
-		}
+		rows = append(rows, k.rows(cold, warm, bare)...)
 	}
 	return rows, nil
+}
+
+// rows of one kind; bare is in the order of its commands.
+func (k kind) rows(cold, warm series, bare []series) []row {
+	first := k.name + ": first environment on a volume"
+	var rows []row
+	for i, command := range k.bare {
+		rows = append(rows, row{what: first, got: cold, against: command.name, base: bare[i]})
+	}
+	if k.manifest == nil {
+		return rows
+	}
+	return append(rows,
+		row{what: k.name + ": built again, with its downloads", got: warm, against: k.bare[0].name, base: bare[0]},
+		row{what: k.name + ": again over first", got: warm, against: "first", base: cold, ratioGoal: 0.2})
 }
 
 // build sends what starts a build, and waits for the environment, not for the
