@@ -50,8 +50,9 @@ chaos: engine images ## crash gateways in 200 random ways (RACE=1; a failure pri
 check: engine go $(STATICCHECK) ## tidy, format, vet, staticcheck, tests with -race, clean tree
 	@scripts/check.sh
 
-bench: engine images ## run the benchmarks
+bench: engine images ## run all benchmarks (BENCH="-n 10 -update": see tests/bench)
 	$(TEST) -bench . -run '^$$' ./...
+	@go run ./tests/bench $(BENCH)
 
 fuzz: go ## run each fuzz target for FUZZTIME=30s (FUZZ=Digest: those of that name)
 	@scripts/fuzz.sh

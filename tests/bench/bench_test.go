@@ -1,0 +1,114 @@
+package main
+
+import (
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestMain is main for the traced child: the counter starts its own program.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == tracedArg {
+		exit(traced(os.Args[2], os.Args[3]))
+	}
+	os.Exit(m.Run())
+}
+
+// programs returns a directory with the programs under test.
+func programs(t *testing.T) string {
+	t.Helper()
+	if bin := os.Getenv("ATTUNE_TEST_BIN"); bin != "" {
+		return bin
+	}
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", dir, "attune/cmd/...")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the programs: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// TestSmallStart runs the cheapest section, so that the benchmarks still work
+// when somebody wants them.
+func TestSmallStart(t *testing.T) {
+	b := &bench{bin: programs(t), n: 1, packs: 3}
+	rows, err := measureStartup(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		if v := r.got.median(); math.IsNaN(v) || v <= 0 {
+			t.Errorf("%s: %v", r.what, v)
+		}
+	}
+}
+
+// TestCounterCounts: a count of 0 is worth something only if others aren't.
+func TestCounterCounts(t *testing.T) {
+	h, err := newHome()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	r, err := openReady(t.Context(), h.dir, programs(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := countSystemCalls(h.dir, stats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.values) != slicesInAll || slices.Min(got.values) < 1 {
+		t.Errorf("countSystemCalls() = %v, want at least 1 in each of %d slices", got.values, slicesInAll)
+	}
+}
+
+func TestReadmeHasAPlaceForEverySection(t *testing.T) {
+	content, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "README.md")
+	if err := os.WriteFile(copied, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sections {
+		if err := replaceBetween(copied, s.name, "table of "+s.name+"\n"); err != nil {
+			t.Error(err)
+		}
+	}
+	content, err = os.ReadFile(copied)
+	if err != nil || strings.Count(string(content), "table of ") != len(sections) {
+		t.Errorf("the file is now %q, %v", content, err)
+	}
+}
+
+func TestTable(t *testing.T) {
+	got, base := series{"s", []float64{2, 3, 1}}, series{"s", []float64{4, 4, 4}}
+	table := markdown([]row{
+		{what: "a", got: got, against: "b", base: base, ratioGoal: 0.2},
+		{what: "c", got: series{"", []float64{0, 0}}, exact: true},
+		{what: "d", got: series{"ms", []float64{1234, 0.12345}}, valueGoal: 1000},
+	})
+	want := `| | median (min–max) | compared with | ratio | goal |
+|---|---|---|---|---|
+| a | 2.00 s (1.00–3.00) | b: 4.00 s | 0.500 (0.250–0.750)× | ≤ 0.200×: missed |
+| c | 0 |  |  | ≤ 0: reached |
+| d | 617 ms (0.123–1234) |  |  | ≤ 1000 ms: reached |
+`
+	if table != want {
+		t.Errorf("markdown() =\n%swant\n%s", table, want)
+	}
+}
