@@ -58,6 +58,25 @@ func (c *Cache) digest(r *Recipe) (digested, error) {
 	return k.digested, nil
 }
 
+// foretell is digest for those who only want to know: it writes nothing and
+// remembers nothing. met is false of a pack that no gateway has met on this
+// volume: it has no identity yet, and so no digest.
+func (c *Cache) foretell(r *Recipe) (d digested, met bool, err error) {
+	if k, ok := c.known.Load(r.key()); ok {
+		return k.(*known).digested, true, nil
+	}
+	identity, err := c.volume.readIdentity(r.Pack)
+	if identity == "" || err != nil {
+		return digested{}, false, err
+	}
+	in, err := c.inputs(r, identity)
+	if err != nil {
+		return digested{}, false, err
+	}
+	w, err := c.volume.wish(r.Pack, r.Runtime.Name)
+	return c.resolve(in, &w), err == nil, err
+}
+
 // resolve says which generation inputs get under a wish. in is without the
 // epoch, which the wish knows.
 func (c *Cache) resolve(in inputs, w *wish) digested {

@@ -22,8 +22,9 @@ type Status struct {
 	Pack    string `json:"pack"`
 	Runtime string `json:"runtime"`
 	State   State  `json:"state"`
-	// Digest names the generation that the pack's present files ask for.
-	Digest string `json:"digest"`
+	// Digest names the generation that the pack's present files ask for; empty
+	// while nobody has asked for the environment.
+	Digest string `json:"digest,omitempty"`
 	// Serving is the generation that calls get now: Digest when it is ready, an
 	// earlier one while Digest is being built or has failed, empty if none.
 	Serving string `json:"serving,omitempty"`
@@ -70,9 +71,13 @@ func (c *Cache) Status(r *Recipe) (Status, error) {
 		Pack: r.Pack, Runtime: r.Runtime.Name, State: StateAbsent,
 		Path: c.Layout.EnvDir(r.Pack, r.Runtime.Name, c.volume.pointer(r.Pack, r.Runtime.Name)),
 	}
-	d, err := c.digest(r)
+	d, met, err := c.foretell(r)
 	if err != nil {
 		return s, err
+	}
+	if !met {
+		s.waiting(c, r, d)
+		return s, nil
 	}
 	s.Digest, s.RolledBack = d.asked, d.rolledBack()
 	marker, err := c.serving(r, d)
@@ -135,7 +140,7 @@ func (s *Status) waiting(c *Cache, r *Recipe, d digested) {
 		return
 	}
 	switch {
-	case c.volume.attempting(d.digest):
+	case d.digest != "" && c.volume.attempting(d.digest):
 		s.State = StateBuilding // by another gateway, or by one that died and whose builder is adopted by the next call
 	case planned, s.State == StateAbsent && s.Serving != "":
 		s.State = StateQueued

@@ -194,12 +194,9 @@ func removeTree(path string) error {
 func (v volume) packIdentity(pack string) (string, error) {
 	path := v.identity(pack)
 	for range 3 {
-		content, err := os.ReadFile(path)
-		if err == nil && len(content) == 32 {
-			return string(content), nil
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", err
+		identity, err := v.readIdentity(pack)
+		if identity != "" || err != nil {
+			return identity, err
 		}
 		// A link of a finished file onto the name: nobody reads half of one.
 		if err := v.createOnce(path, []byte(randomName())); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -207,6 +204,18 @@ func (v volume) packIdentity(pack string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("the identity of pack %s is damaged; remove %s to start it anew", pack, path)
+}
+
+// readIdentity is empty where there is none, or a damaged one.
+func (v volume) readIdentity(pack string) (string, error) {
+	content, err := os.ReadFile(v.identity(pack))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && len(content) != 32:
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	return string(content), nil
 }
 
 func (v volume) createOnce(path string, content []byte) error {
