@@ -53,6 +53,21 @@ func (l *memLeases) setAway(away bool) {
 	l.away = away
 }
 
+// valid lists the leases that somebody holds.
+func (l *memLeases) valid() (names []string) {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, lease := range l.held {
+		if lease.valid() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func (l *memLeases) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

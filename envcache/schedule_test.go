@@ -197,12 +197,8 @@ func (w *scheduleWorld) atRest() {
 	if len(left) > 0 {
 		w.violate("I10: %d containers are left, the first is %s %s", len(left), left[0].spec.Labels[container.LabelRole], left[0].phase)
 	}
-	if w.leases != nil {
-		for name, lease := range w.leases.held {
-			if lease.valid() {
-				w.violate("I10: the lease %s is held", name)
-			}
-		}
+	for _, name := range w.leases.valid() {
+		w.violate("I10: the lease %s is held", name)
 	}
 }
 
