@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"attune/envcache"
+	"attune/tests/kit"
 )
 
 var (
@@ -57,6 +58,31 @@ func TestI2OneBuilderRunsAtATime(t *testing.T) {
 				r.rest(others[0])
 			})
 		}
+	}
+}
+
+// A gateway that has found no builder stands still before it makes one. When it
+// goes on, another's runs: the engine knows its name.
+func TestI2NameExcludesASecondBuilder(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []leases{byMachine, byEverybody} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, kind)
+			r.config.Script = gated
+			late, first := r.stops(r.pack(1), envcache.PointAttempt), r.stops(r.pack(1), envcache.PointStarted)
+			late.resume()
+			kit.Until(t, func() bool { return r.tried.Load() > 1 || t.Failed() })
+			r.open(r.pack(1))
+			first.resume()
+			for _, g := range []*gateway{late, first} {
+				if w, _ := g.get(g.first); w.Answer != ready {
+					t.Errorf("gateway %s answers %+v, want the environment", g.id, w)
+				}
+			}
+			r.oneBuilder(envcache.PointAttempt)
+			r.rest(first)
+		})
 	}
 }
 
@@ -242,7 +268,7 @@ func TestI13EveryWaiterIsAnswered(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, kind)
-			r.config.Script = "sleep 2\n" + script // longer than any patience here
+			r.config.Script = gated
 			g := r.stoppedAt(envcache.PointStarted)
 			r.config.Waiter = 300 * time.Millisecond
 			other := r.gateway(nil)
@@ -260,6 +286,7 @@ func TestI13EveryWaiterIsAnswered(t *testing.T) {
 					t.Fatalf("I13: no answer after 5 s to a waiter with a patience of %v", r.config.Waiter)
 				}
 			}
+			r.open(r.pack(1))
 			g.resume()
 			r.readyBy(other, r.pack(1), r.soon())
 			r.rest(other)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,6 +70,8 @@ type rig struct {
 	// givenUp tells which digests nobody will ask for again.
 	givenUp func(digest string) bool
 
+	tried atomic.Int32 // builders that were to be made, be their names taken or not
+
 	mu        sync.Mutex
 	gateways  []*gateway
 	revisions map[string]int // of digests
@@ -114,7 +117,10 @@ func (r *rig) connect() {
 func (r *rig) machine() *host {
 	r.t.Helper()
 	h := newHost(r.t)
-	h.created = r.backoff
+	h.created = func(digest string) {
+		r.tried.Add(1)
+		r.backoff(digest)
+	}
 	r.hosts = append(r.hosts, h)
 	return h
 }
@@ -181,6 +187,17 @@ for n in 1 2 3; do echo "part $n" >lib/$n; done
 sleep 0.05
 for n in 4 5 6; do echo "part $n" >lib/$n; done
 sha256sum lib/* >sums`
+
+// gated is script when open has been called.
+const gated = "until test -e {pack_dir}/go; do sleep 0.02; done\n" + script
+
+// open lets gated builders pass.
+func (r *rig) open(p pack) {
+	r.t.Helper()
+	if err := os.WriteFile(filepath.Join(p.dir, "go"), nil, 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
 
 // parts is how many files of an environment the sums are of.
 const parts = 6
