@@ -36,6 +36,9 @@ type memEngine struct {
 	mu         sync.Mutex
 	containers []*memContainer
 	made       int // builders that ever ran
+	// failures counts the bad ends of builders by digest; many where one had
+	// to be stopped, which is told as often as it is noticed.
+	failures map[string]int
 }
 
 type memContainer struct {
@@ -89,6 +92,23 @@ func (e *memEngine) endAfter(d time.Duration) {
 	e.build = d
 }
 
+// failed is how often builds of a digest may be said to have failed: one that
+// should have ended is about to be stopped.
+func (e *memEngine) failed(digest string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := e.failures[digest]
+	for _, c := range e.containers {
+		if c.phase == container.PhaseRunning && c.late() {
+			n += 1000
+		}
+	}
+	return n
+}
+
+// late tells whether a gateway may have taken it for one that doesn't end.
+func (c *memContainer) late() bool { return !time.Now().Before(deadlineOf(gatedContainer{c, nil})) }
+
 // running lists the builders that run, the oldest first.
 func (e *memEngine) running() []*memContainer {
 	builders := e.find(map[string]string{container.LabelRole: container.RoleBuilder})
@@ -140,6 +160,12 @@ func (c *memContainer) end(how int) {
 	if c.phase != container.PhaseRunning {
 		return
 	}
+	switch {
+	case c.late():
+		c.engine.failures[c.spec.Labels[container.LabelDigest]] += 1000
+	case how != endWhole:
+		c.engine.failures[c.spec.Labels[container.LabelDigest]]++
+	}
 	code := map[int]int{endFailed: 3, endKilled: 137}[how]
 	if how == endHostile {
 		c.put("whole", 0o755|os.ModeSetuid)
@@ -175,6 +201,9 @@ func (c *memContainer) stop(phase container.Phase, exit container.Exit) {
 func (c *memContainer) remove() {
 	c.engine.mu.Lock()
 	defer c.engine.mu.Unlock()
+	if c.phase == container.PhaseRunning {
+		c.engine.failures[c.spec.Labels[container.LabelDigest]] += 1000
+	}
 	c.stop(container.PhaseGone, container.Exit{})
 	c.engine.containers = slices.DeleteFunc(c.engine.containers, func(other *memContainer) bool { return other == c })
 }
@@ -237,11 +266,13 @@ func (c gatedContainer) Wait(ctx context.Context) (container.Exit, error) {
 	select {
 	case <-c.over:
 	case <-ctx.Done():
-		return container.Exit{}, container.Ended(ctx)
 	case <-c.gate.dead:
 		runtime.Goexit()
 	}
 	state := c.state()
+	if state.Phase == container.PhaseCreated || state.Phase == container.PhaseRunning {
+		return container.Exit{}, container.Ended(ctx)
+	}
 	if state.Phase == container.PhaseGone {
 		return state.Exit, container.ErrNoContainer
 	}

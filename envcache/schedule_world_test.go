@@ -63,7 +63,7 @@ type scheduleGateway struct {
 // newScheduleWorld is called in the bubble; its directories may be older.
 func newScheduleWorld(tb testing.TB, root string, revisions, gateways int, shared, file bool) *scheduleWorld {
 	w := &scheduleWorld{
-		root: filepath.Join(root, "envs"), file: file, engine: &memEngine{},
+		root: filepath.Join(root, "envs"), file: file, engine: &memEngine{failures: map[string]int{}},
 		inodes: map[string]uint64{}, numbers: map[string]int64{},
 	}
 	w.engine.started = w.builderStarted
@@ -270,6 +270,13 @@ func (w *scheduleWorld) check() string {
 		w.violate("I7: %d of %d generations are there", len(entries), len(w.inodes))
 	}
 	w.checkPointer(v)
+	for digest := range w.numbers {
+		record := v.failureRecord(digest)
+		// A verification that a pause has interrupted is the machine's fault, not a builder's.
+		if n := w.engine.failed(digest); w.file && record != nil && !record.Infrastructure && record.Attempt > n {
+			w.violate("I8: %d failures of %d failed builds are recorded", record.Attempt, n)
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.broken
