@@ -46,7 +46,8 @@ func TestTimeoutKillsAllThatWasStarted(t *testing.T) {
 }
 
 // TestBuilderIsConfined: a running builder is an ordinary user without
-// capabilities who may write into its attempt and nowhere else.
+// capabilities who may write into its attempt, its pack's downloads, and nowhere
+// else.
 func TestBuilderIsConfined(t *testing.T) {
 	h := newHome(t)
 	h.slowPack(t, "confined")
@@ -81,8 +82,9 @@ func TestBuilderIsConfined(t *testing.T) {
 				writable = append(writable, m.Destination)
 			}
 		}
-		if !slices.Equal(writable, []string{"/opt/attune/runtime_envs/confined/python"}) {
-			t.Errorf("writable mounts = %v, want the attempt alone, at the environment's path", writable)
+		slices.Sort(writable)
+		if !slices.Equal(writable, []string{"/opt/attune/cache", "/opt/attune/runtime_envs/confined/python"}) {
+			t.Errorf("writable mounts = %v, want the attempt, at the environment's path, and its pack's downloads", writable)
 		}
 		if strings.Contains(strings.Join(b.Config.Env, " "), canary) {
 			t.Error("the gateway's environment shows in docker inspect")

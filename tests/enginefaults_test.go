@@ -135,33 +135,49 @@ func TestEngineThatHangsHoldsUpNobody(t *testing.T) {
 	h.atRest(t, nil, g)
 }
 
-// TestLostReplyOfTheEngineLeavesNothing: it has created or started a builder, and
-// the connection ends before it can say so.
-func TestLostReplyOfTheEngineLeavesNothing(t *testing.T) {
+// TestLostReplyOfACreateLeavesNothing: the engine has made a builder, and the
+// connection ends before it can say so.
+func TestLostReplyOfACreateLeavesNothing(t *testing.T) {
 	t.Parallel()
-	for name, request := range map[string]string{
-		"create": "/containers/create?name=attune-build-",
-		"start":  "/start HTTP/1.1",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newHome(t)
-			p := h.scriptedPack(t, "lost_"+name, pass("gate")+built)
-			address, network := engineVia(t)
-			g := h.start(t, h.scripted(t), address)
-			lost := network.LoseReplyTo(request)
-			call := g.calls(t, p)
-			<-lost
-			if made := g.containers(t, "label=attune.role=builder"); len(made) != 1 {
-				t.Errorf("builders after the reply was lost: %v, want one", made)
-			}
-			network.Cut()
-			call.within(t, 20*time.Second).refuses(t, 503, "environment-failed", "the container engine does not answer")
-			p.open(t, "gate")
-			g.retries(t, p, 20*time.Second)
-			h.atRest(t, nil, g)
-		})
+	h := newHome(t)
+	p := h.scriptedPack(t, "lost_create", pass("gate")+built)
+	g, network, call := h.loses(t, p, "/containers/create?name=attune-build-")
+	network.Cut()
+	call.within(t, 20*time.Second).refuses(t, 503, "environment-failed", "the container engine does not answer")
+	p.open(t, "gate")
+	g.retries(t, p, 20*time.Second)
+	h.atRest(t, nil, g)
+}
+
+// TestLostReplyOfAStartIsAskedFor: the builder runs, and nobody has heard it; the
+// gateway looks, and follows it.
+func TestLostReplyOfAStartIsAskedFor(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	p, since := h.scriptedPack(t, "lost_start", pass("gate")+built), time.Now()
+	g, network, call := h.loses(t, p, "/start HTTP/1.1")
+	network.Cut()
+	p.open(t, "gate")
+	if a := call.within(t, 20*time.Second); a.status != http.StatusOK {
+		t.Errorf("the call whose builder's start was lost = %d %s", a.status, a.body)
 	}
+	p.builtOnce(t, since)
+	h.atRest(t, nil, g)
+}
+
+// loses calls a pack's action through an engine whose reply to one request of
+// the build gets lost.
+func (h home) loses(t *testing.T, p scriptedPack, request string) (*gateway, *proxy.Proxy, *calling) {
+	t.Helper()
+	address, network := engineVia(t)
+	g := h.start(t, h.scripted(t), address)
+	lost := network.LoseReplyTo(request)
+	call := g.calls(t, p)
+	<-lost
+	if made := g.containers(t, "label=attune.role=builder"); len(made) != 1 {
+		t.Errorf("builders after the reply was lost: %v, want one", made)
+	}
+	return g, network, call
 }
 
 // TestSlowEngineIsNoFault: every answer comes late.

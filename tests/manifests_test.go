@@ -53,7 +53,7 @@ func TestPythonManifests(t *testing.T) {
 	h.pack(t, "wrong_hash", tinyPy("wrong_hash", map[string]string{"requirements.txt": "tiny==1.0.0 --hash=sha256:" + strings.Repeat("0", 64) + "\n"}))
 	for _, installer := range []string{"uv", "pip"} {
 		t.Run(installer, func(t *testing.T) {
-			h := h.beside(installer)
+			h := home{packs: h.packs, envs: h.envs + "-" + installer, state: h.state + "-" + installer}
 			vars := []string{"ATTUNE__BUILD__VARS=UV_DEFAULT_INDEX=" + x.url + "/simple,PIP_INDEX_URL=" + x.url + "/simple,PIP_TRUSTED_HOST=" + hostOf(x.url)}
 			if installer == "pip" {
 				vars = append(vars, "ATTUNE__RUNTIMES_DIR="+withoutUV(t))
