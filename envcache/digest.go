@@ -178,7 +178,7 @@ func (c *Cache) locked(pack, runtime string, f func() error) error {
 	for {
 		lease, err := c.pointers.Acquire(ctx, pack+"."+runtime, 0)
 		if err == nil {
-			return errors.Join(f(), lease.Release(context.WithoutCancel(ctx)))
+			return during(lease, f)
 		}
 		if !errors.Is(err, ErrLeaseTaken) {
 			return err
@@ -189,4 +189,10 @@ func (c *Cache) locked(pack, runtime string, f func() error) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// during runs f and gives the lease back, whatever f does.
+func during(lease Lease, f func() error) (err error) {
+	defer func() { err = errors.Join(err, lease.Release(context.Background())) }()
+	return f()
 }

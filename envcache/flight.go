@@ -13,7 +13,8 @@ import (
 type flight struct {
 	recipe *Recipe
 	since  time.Time
-	served chan struct{} // closed when calls can have the generation before
+	served chan struct{} // closed by serve when calls can have the generation before
+	serve  func()
 	done   chan struct{} // closed when it has landed: the environment is ready, or err is set
 	err    error
 
@@ -56,6 +57,7 @@ func (c *Cache) join(r *Recipe) (*flight, error) {
 		return nil, ErrClosed
 	}
 	f := &flight{recipe: r, since: time.Now(), served: make(chan struct{}), done: make(chan struct{})}
+	f.serve = sync.OnceFunc(func() { close(f.served) })
 	c.flights[r.key()] = f
 	c.wait.Go(func() { c.fly(f) })
 	return f, nil
@@ -157,7 +159,7 @@ func (c *Cache) fallBack(ctx context.Context, f *flight, d digested) {
 		}
 		c.ready.put(k, env)
 	}
-	close(f.served)
+	f.serve()
 }
 
 // look answers from the disk: the published environment, or a failure that is

@@ -58,7 +58,10 @@ func (c *Cache) work() {
 		if err != nil {
 			continue // closed
 		}
-		<-f.done
+		select {
+		case <-f.done:
+		case <-c.ctx.Done():
+		}
 		if errors.Is(f.failure(), ErrBusy) {
 			// Callers come first; the plan goes on when they are done.
 			select {

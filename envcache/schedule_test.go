@@ -68,6 +68,31 @@ var scheduleActions = map[string]func(tb testing.TB, w *scheduleWorld, choose ch
 		g.cache.Retain([]*Recipe{w.recipes[g.recipe]})
 		return true
 	},
+	// What people ask for may come too early, or too late: then nothing happens.
+	"rebuild": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		g := w.any(choose)
+		return g.idle() && g.cache.Rebuild(w.recipes[g.recipe]) == nil
+	},
+	"rollback": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		g := w.any(choose)
+		return g.idle() && g.cache.Rollback(w.recipes[g.recipe], "") == nil
+	},
+	"tend": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		g := w.any(choose)
+		if g.idle() {
+			g.cache.tend(context.Background())
+		}
+		return g.idle()
+	},
+	"prune": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
+		cache := w.any(choose).cache
+		w.calls.Go(func() {
+			if _, err := cache.Prune(context.Background(), true); err != nil && !errors.Is(err, context.Canceled) {
+				w.violate("Prune() = %v", err)
+			}
+		})
+		return true
+	},
 	"reap": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
 		cache := w.any(choose).cache
 		w.calls.Go(func() {
@@ -146,15 +171,20 @@ func (w *scheduleWorld) settle(tb testing.TB) {
 // is told to.
 func (w *scheduleWorld) settled(cache *Cache, recipe *Recipe) {
 	for end := time.Now().Add(2 * maxBuildBackoff); ; {
-		_, err := cache.Ensure(context.Background(), recipe)
+		env, err := cache.Ensure(context.Background(), recipe)
 		var failure *FailedError
 		var building *BuildingError
 		switch {
-		case err == nil:
+		case err == nil && cache.upToDate(recipe.key()):
+			env.Release()
 			return
 		case time.Now().After(end):
-			w.violate("I4: no environment after all trouble has ended: %v", err)
+			w.violate("I4: not the environment that is asked for after all trouble has ended: %v", err)
 			return
+		case err == nil: // the generation before serves
+			env.Release()
+			cache.tend(context.Background())
+			time.Sleep(time.Second)
 		case errors.As(err, &failure):
 			time.Sleep(max(time.Until(failure.NextRetry), time.Millisecond))
 		case !errors.As(err, &building):

@@ -115,7 +115,7 @@ func (g *scheduleGateway) start(tb testing.TB) {
 		Limits: Limits{
 			Concurrency: 2, Queue: 32, Timeout: 15 * time.Minute, Waiter: scheduleWaiter,
 			Lease: scheduleLease, PollMin: 250 * time.Millisecond, PollMax: 2 * time.Second,
-			FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 1 << 30, CPU: 1,
+			FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 1 << 30, CPU: 1, Keep: 1,
 		},
 	}
 	gate := g.gate
@@ -179,14 +179,19 @@ func (g *scheduleGateway) pause(on bool) {
 	g.world.leases.renewal(g.gate, !on)
 }
 
+// idle tells whether a gateway works on no recipe, or on its present one.
+func (g *scheduleGateway) idle() bool {
+	recipe := g.world.recipes[g.recipe]
+	g.cache.mu.Lock()
+	defer g.cache.mu.Unlock()
+	return len(g.cache.flights) == 0 || g.cache.flights[recipe.key()] != nil
+}
+
 // ask is a caller with a patience of its own. False if the gateway is busy with
 // another recipe: then its points could not be told apart.
 func (g *scheduleGateway) ask(patience time.Duration) bool {
 	recipe := g.world.recipes[g.recipe]
-	g.cache.mu.Lock()
-	busy := len(g.cache.flights) > 0 && g.cache.flights[recipe.key()] == nil
-	g.cache.mu.Unlock()
-	if busy {
+	if !g.idle() {
 		return false
 	}
 	cache := g.cache
@@ -201,9 +206,12 @@ func (g *scheduleGateway) ask(patience time.Duration) bool {
 		var building *BuildingError
 		var failure *FailedError
 		switch {
-		case err == nil && g.world.whole(env.Digest) != "":
-			g.world.violate("I1: a caller got %s", g.world.whole(env.Digest))
-		case err != nil && !errors.As(err, &building) && !errors.As(err, &failure) && !errors.Is(err, ErrClosed):
+		case err == nil:
+			if fault := g.world.whole(env.Digest); fault != "" {
+				g.world.violate("I1, I7: a caller got %s", fault)
+			}
+			env.Release()
+		case !errors.As(err, &building) && !errors.As(err, &failure) && !errors.Is(err, ErrClosed):
 			g.world.violate("a caller got %v", err)
 		}
 	})
@@ -266,9 +274,7 @@ func (w *scheduleWorld) check() string {
 		}
 		w.inodes[digest] = status.Ino
 	}
-	if len(entries) != len(w.inodes) {
-		w.violate("I7: %d of %d generations are there", len(entries), len(w.inodes))
-	}
+	w.checkPruned(v, entries)
 	w.checkPointer(v)
 	for digest := range w.numbers {
 		record := v.failureRecord(digest)
@@ -280,6 +286,29 @@ func (w *scheduleWorld) check() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.broken
+}
+
+// checkPruned: what is gone is what nobody held, and was not pointed at.
+func (w *scheduleWorld) checkPruned(v volume, entries []os.DirEntry) {
+	there := make(map[string]bool)
+	for _, entry := range entries {
+		there[entry.Name()] = true
+	}
+	if pointer := v.pointsAt("demo", "sh"); pointer != "" && !there[pointer] {
+		w.violate("I7: the pointer leads to %s, which is gone", pointer)
+	}
+	for _, g := range w.gateways {
+		for _, env := range g.cache.ready.all() {
+			if !there[env.Digest] {
+				w.violate("I7: %s serves %s, which is gone", g.id, env.Digest)
+			}
+		}
+	}
+	for digest := range w.inodes {
+		if !there[digest] {
+			delete(w.inodes, digest) // and may be published again
+		}
+	}
 }
 
 func (w *scheduleWorld) checkPointer(v volume) {

@@ -370,18 +370,29 @@ func TestRollbackDuringABuild(t *testing.T) {
 
 func TestRebuildDuringABuild(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	g := newGate(t)
-	told := newEvents()
-	c := r.gateway(t, func(o *Options) { o.Events = told.take })
-	recipe := r.recipe(t, "test -e {pack_dir}/quick || { "+g.wait()+" }")
-	c.Plan([]*Recipe{recipe})
-	told.await(t, waiting)
-	write(t, filepath.Join(recipe.PackDir, "quick"), "")
-	if err := c.Rebuild(recipe); err != nil {
-		t.Fatal(err)
+	for name, before := range map[string]int{"the first": 0, "of an upgrade": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := newGate(t)
+			told := newEvents()
+			c := r.gateway(t, func(o *Options) { o.Events = told.take })
+			recipe := r.recipe(t, "test ! -e {pack_dir}/slow || { "+g.wait()+" }")
+			generationsOf(t, c, recipe, before)
+			slow := filepath.Join(recipe.PackDir, "slow")
+			write(t, slow, "")
+			next := changed(t, recipe, "r2", "b==2\n")
+			c.Plan([]*Recipe{next})
+			told.await(t, waiting)
+			if err := os.Remove(slow); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Rebuild(next); err != nil {
+				t.Fatal(err)
+			}
+			g.open(t)
+			waitServed(t, c, next, mustDigest(t, c, next))
+			r.engine.wantBuilders(t, before+2)
+		})
 	}
-	g.open(t)
-	waitServed(t, c, recipe, mustDigest(t, c, recipe))
-	r.engine.wantBuilders(t, 2)
 }
