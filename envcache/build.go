@@ -202,7 +202,11 @@ func (c *Cache) start(ctx context.Context, r *Recipe, d digested) (container.Con
 	}
 	c.Fault(PointCreated)
 	if err := startBuilder(ctx, created); err != nil {
+		taken := !c.volume.hasAttempt(attempt)
 		c.cleanUp(ctx, created)
+		if taken {
+			return nil, errAgain
+		}
 		return nil, fmt.Errorf("start the builder: %w", err)
 	}
 	c.Fault(PointStarted)

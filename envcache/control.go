@@ -3,8 +3,6 @@ package envcache
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -21,11 +19,14 @@ var (
 
 // Build starts a build of what a recipe asks for, whatever its failures and
 // whatever generation was gone back to, and returns at once. It does nothing
-// where that generation serves already.
+// where that generation serves already, and rebuilds a damaged one.
 func (c *Cache) Build(r *Recipe) error {
 	d, err := c.digest(r)
 	if err != nil {
 		return err
+	}
+	if _, err := c.volume.published(d.asked); errors.Is(err, ErrDamaged) {
+		return c.Rebuild(r)
 	}
 	if err := c.volume.forgive(d.asked); err != nil {
 		return err
@@ -108,11 +109,12 @@ func (c *Cache) Rollback(r *Recipe, digest string) error {
 		return err
 	}
 	env, err := c.open(d.digest)
-	if err == nil && env == nil {
-		err = ErrNoGeneration // pruned by hand
-	}
 	if err != nil {
 		return err
+	}
+	if env == nil { // a prune that came too late has a hand on it for a moment
+		c.Plan([]*Recipe{r})
+		return nil
 	}
 	c.ready.put(r.key(), env)
 	return nil
@@ -121,10 +123,7 @@ func (c *Cache) Rollback(r *Recipe, digest string) error {
 // backTo finds the generation that a rollback leads to. The caller holds the
 // pointer's lock.
 func (v volume) backTo(r *Recipe, w wish, named string) (string, error) {
-	generations, err := v.generations(r.Pack, r.Runtime.Name, w)
-	if err != nil {
-		return "", err
-	}
+	generations := v.generations(r.Pack, r.Runtime.Name, w)
 	now := slices.IndexFunc(generations, func(g Generation) bool { return g.Serving })
 	switch {
 	case named != "" && slices.ContainsFunc(generations, func(g Generation) bool { return g.Digest == named }):
@@ -142,29 +141,31 @@ func (c *Cache) Generations(r *Recipe) ([]Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.volume.generations(r.Pack, r.Runtime.Name, w)
+	return c.volume.generations(r.Pack, r.Runtime.Name, w), nil
 }
 
-func (v volume) generations(pack, runtime string, w wish) ([]Generation, error) {
+// generations leaves out what is damaged, and what a deleted pack of the same
+// name has left.
+func (v volume) generations(pack, runtime string, w wish) []Generation {
 	var list []Generation
+	identity, err := v.readIdentity(pack)
+	if err != nil {
+		return nil
+	}
 	serving := v.pointsAt(pack, runtime)
 	digests := slices.Compact(slices.Sorted(slices.Values(append([]string{w.Digest}, w.History...))))
 	for _, digest := range digests {
 		if digest == "" {
 			continue
 		}
-		m, err := v.published(digest)
-		if err != nil {
-			return nil, err
-		}
-		if m != nil {
+		if m, err := v.published(digest); err == nil && m != nil && m.Inputs.Identity == identity {
 			list = append(list, Generation{
 				Digest: digest, Serving: digest == serving, BuiltAt: m.builtAt(), Bytes: m.Bytes, Files: m.Files, Image: m.Image,
 			})
 		}
 	}
 	slices.SortFunc(list, func(a, b Generation) int { return b.BuiltAt.Compare(a.BuiltAt) })
-	return list, nil
+	return list
 }
 
 // builtAt is the zero time in a marker that doesn't say.
@@ -190,7 +191,7 @@ func (c *Cache) Remove(ctx context.Context, pack, runtime string) error {
 		for _, path := range []string{
 			c.volume.pointer(pack, runtime), c.volume.wanted(pack, runtime), c.volume.failure(w.Digest),
 		} {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := removeIfThere(path); err != nil {
 				return err
 			}
 		}

@@ -156,6 +156,10 @@ func (c *Cache) advance(r *Recipe, d digested) error {
 		if d.revision < w.Shown {
 			return nil
 		}
+		// The environment was removed while this was being built: it is nobody's.
+		if identity, err := c.volume.readIdentity(r.Pack); identity != d.inputs.Identity {
+			return err
+		}
 		// The number first: a gateway that dies in between leaves a pointer that
 		// its successor moves forward, never one that another moves back.
 		if d.revision > w.Shown {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,9 @@ type Environment struct {
 	Dir    string          // as the gateway sees it
 	Image  container.Image // it was built in, and works in
 
-	reference *os.File // holds a shared lock: pruning leaves referenced generations alone
+	identity  string        // of the pack
+	buildTime time.Duration // of its build, for estimates
+	reference *os.File      // holds a shared lock: pruning leaves referenced generations alone
 	holders   atomic.Int64
 }
 
@@ -65,7 +68,8 @@ func (c *Cache) open(digest string) (*Environment, error) {
 	}
 	env := &Environment{
 		Digest: digest, Dir: c.volume.generation(digest), reference: reference,
-		Image: container.Image{ID: marker.Image, OS: marker.Inputs.OS, Arch: marker.Inputs.Arch},
+		Image:    container.Image{ID: marker.Image, OS: marker.Inputs.OS, Arch: marker.Inputs.Arch},
+		identity: marker.Inputs.Identity, buildTime: time.Duration(marker.BuildMS) * time.Millisecond,
 	}
 	env.holders.Store(1)
 	return env, nil

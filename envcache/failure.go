@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"time"
@@ -112,6 +111,8 @@ func asFailure(err error) *FailedError {
 // failed, without paths or addresses.
 func reasonOf(err error) string {
 	switch {
+	case errors.Is(err, ErrDamaged):
+		return ErrDamaged.Error()
 	case errors.Is(err, container.ErrNoImage):
 		return "the engine doesn't have the runtime's image"
 	case errors.Is(err, container.ErrUnavailable):
@@ -224,8 +225,5 @@ func (v volume) recentFailure(digest string) error {
 
 // forgive removes the record of failures after a success.
 func (v volume) forgive(digest string) error {
-	if err := os.Remove(v.failure(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return removeIfThere(v.failure(digest))
 }

@@ -72,7 +72,7 @@ func (c *Cache) fly(f *flight) {
 	}
 	switch {
 	case err == nil:
-		c.ready.put(f.recipe.key(), env)
+		c.landed(f, env)
 	case c.ctx.Err() != nil:
 		f.err = ErrClosed
 	default:
@@ -85,10 +85,27 @@ func (c *Cache) fly(f *flight) {
 	close(f.done)
 }
 
-// asks tells whether a generation is still the one that a recipe gets.
+// asks tells whether a generation is still the one that a recipe gets, or
+// whether nobody knows any more.
 func (c *Cache) asks(r *Recipe, digest string) bool {
 	k, ok := c.known.Load(r.key())
 	return !ok || k.(*known).digest == digest
+}
+
+// landed puts what a flight has found on the warm path. An environment that was
+// forgotten on the way isn't put there: who waits for it asks once more.
+func (c *Cache) landed(f *flight, env *Environment) {
+	if _, ok := c.known.Load(f.recipe.key()); ok {
+		c.ready.put(f.recipe.key(), env)
+	} else {
+		env.Release()
+	}
+	f.mu.Lock()
+	told := f.phase != "" // of a build, here or elsewhere
+	f.mu.Unlock()
+	if told {
+		c.at(f, PhasePublished, nil)
+	}
 }
 
 // failure is why a flight has landed without an environment; nil while it flies.
@@ -102,27 +119,24 @@ func (f *flight) failure() error {
 }
 
 // find returns the environment, from the disk if it is published, and else by
-// building it or by waiting for who builds it.
+// building it or by waiting for who builds it. What is asked for may change in
+// the meantime.
 func (c *Cache) find(ctx context.Context, f *flight) (*Environment, error) {
-	d, err := c.digest(f.recipe)
-	if err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	f.digest = d.digest
-	f.mu.Unlock()
-	c.Fault(PointDigest)
-	env, err := c.look(f, d)
-	if env != nil {
-		return env, nil
-	}
-	c.fallBack(ctx, f, d)
-	if err != nil {
-		return nil, err
-	}
 	for poll := c.Limits.PollMin; ; poll = min(poll*2, c.Limits.PollMax) {
-		env, err := c.attempt(ctx, f, d)
-		if !errors.Is(err, ErrLeaseTaken) && !errors.Is(err, errAgain) {
+		d, err := c.digest(f.recipe)
+		if err != nil {
+			return nil, err
+		}
+		c.heads(f, d)
+		env, err := c.look(f, d)
+		if env != nil {
+			return env, nil
+		}
+		c.fallBack(ctx, f, d)
+		if err != nil {
+			return nil, err
+		}
+		if env, err = c.attempt(ctx, f, d); !errors.Is(err, ErrLeaseTaken) && !errors.Is(err, errAgain) {
 			return env, err
 		}
 		c.at(f, PhaseQueued, nil)
@@ -131,9 +145,17 @@ func (c *Cache) find(ctx context.Context, f *flight) (*Environment, error) {
 			return nil, ErrClosed
 		case <-time.After(poll):
 		}
-		if env, err := c.look(f, d); env != nil || err != nil {
-			return env, err
-		}
+	}
+}
+
+// heads notes which generation a flight is for.
+func (c *Cache) heads(f *flight, d digested) {
+	f.mu.Lock()
+	changed := f.digest != d.digest
+	f.digest = d.digest
+	f.mu.Unlock()
+	if changed {
+		c.Fault(PointDigest)
 	}
 }
 
@@ -148,7 +170,11 @@ func (c *Cache) fallBack(ctx context.Context, f *flight, d digested) {
 		}
 		env, err := c.open(before)
 		if env != nil {
-			if _, err = c.Engine.Image(ctx, env.Image.ID); err != nil {
+			_, err = c.Engine.Image(ctx, env.Image.ID)
+			if env.identity != d.inputs.Identity {
+				err = errors.New("it is that of a deleted pack of the same name")
+			}
+			if err != nil {
 				env.Release()
 			}
 		}
@@ -170,6 +196,7 @@ func (c *Cache) look(f *flight, d digested) (*Environment, error) {
 		return nil, err
 	}
 	if env != nil {
+		c.observe(env.buildTime)
 		c.land(f.recipe, d)
 		return env, nil
 	}
@@ -194,6 +221,12 @@ func (c *Cache) land(r *Recipe, d digested) {
 // attempt builds the environment if a slot and the lease can be had, and gives
 // ErrLeaseTaken if another holds the lease.
 func (c *Cache) attempt(ctx context.Context, f *flight, d digested) (*Environment, error) {
+	if d.rolledBack() {
+		// It was there when the digest was told, and can't be built from these
+		// inputs. Being pruned it is gone in a moment, or is there again.
+		c.known.Delete(f.recipe.key())
+		return nil, errAgain
+	}
 	leave, err := c.enter(ctx, f)
 	if err != nil {
 		return nil, err
@@ -229,7 +262,6 @@ func (c *Cache) attempt(ctx context.Context, f *flight, d digested) (*Environmen
 
 // published opens what was built a moment ago.
 func (c *Cache) published(f *flight, d digested) (*Environment, error) {
-	c.observe(time.Since(f.since))
 	env, err := c.look(f, d)
 	if env == nil && err == nil {
 		err = fmt.Errorf("environment %s was removed right after it was published", d.digest)

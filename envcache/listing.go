@@ -43,6 +43,11 @@ func (c *Cache) Verify(ctx context.Context, r *Recipe) (Verification, error) {
 		return result, err
 	}
 	marker, err := c.serving(r, d)
+	if errors.Is(err, ErrDamaged) {
+		result.Digest = d.digest
+		result.fault("%v", ErrDamaged)
+		return result, nil
+	}
 	if err != nil {
 		return result, err
 	}

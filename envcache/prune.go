@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,8 +41,12 @@ func (c *Cache) pruneThose(ctx context.Context, all bool, match func(*Marker) bo
 	for _, entry := range entries {
 		digest := entry.Name()
 		marker, err := c.volume.published(digest)
+		if errors.Is(err, ErrDamaged) {
+			c.Log.Warn("a damaged environment is left alone", "digest", digest, "error", err)
+			continue
+		}
 		if err != nil || marker == nil {
-			errs = append(errs, err) // damage is for people to judge
+			errs = append(errs, err)
 			continue
 		}
 		if !match(marker) {
@@ -55,37 +60,41 @@ func (c *Cache) pruneThose(ctx context.Context, all bool, match func(*Marker) bo
 			pruned = append(pruned, Pruned{marker.Inputs.Pack, marker.Inputs.Runtime, digest, marker.Bytes})
 		}
 	}
-	return pruned, errors.Join(errs...)
+	return pruned, errors.Join(append(errs, c.volume.sweepRecords())...)
 }
 
-// prune deletes one generation if nobody needs it. It decides under the
-// pointer's lock, so that nobody goes back to it meanwhile, and under the
-// exclusive lock of its reference, so that nobody opens it.
+// prune deletes one generation if nobody needs it. From seize on nobody can open
+// it. The engine is asked before the pointer is locked: it may take its time, and
+// every build waits for pointers.
 func (c *Cache) prune(ctx context.Context, m *Marker, all bool) (gone bool, err error) {
 	pack, runtime := m.Inputs.Pack, m.Inputs.Runtime
 	if !digestGrammar.MatchString(m.Digest) || !isName(pack) || !isName(runtime) {
 		return false, fmt.Errorf("the marker of environment %s names no pack and runtime", m.Digest)
 	}
-	needed := func() (bool, error) { return c.volume.needed(m, c.Limits, all) }
-	if is, err := needed(); is || err != nil {
+	if needed, err := c.volume.needed(m, c.Limits, all); needed || err != nil {
 		return false, err
 	}
+	release, err := c.volume.seize(m.Digest)
+	if release == nil {
+		return false, err
+	}
+	defer release()
+	if used, err := c.used(ctx, m.Digest); used || err != nil {
+		return false, err
+	}
+	var trash string
 	err = c.locked(pack, runtime, func() error {
-		if is, err := needed(); is || err != nil {
-			return err
+		// Somebody may have gone back to it meanwhile.
+		needed, err := c.volume.needed(m, c.Limits, all)
+		if !needed && err == nil {
+			trash, err = c.volume.hide(c.volume.generation(m.Digest))
 		}
-		release, err := c.volume.seize(m.Digest)
-		if release == nil {
-			return err
-		}
-		defer release()
-		if used, err := c.used(ctx, m.Digest); used || err != nil {
-			return err
-		}
-		gone = true
-		return c.volume.discard(c.volume.generation(m.Digest))
+		return err
 	})
-	return gone && err == nil, err
+	if err != nil || trash == "" {
+		return false, err
+	}
+	return true, errors.Join(removeTree(trash), c.volume.forgive(m.Digest), removeIfThere(c.volume.log(m.Digest)))
 }
 
 // needed tells whether a generation is wanted, kept, or young. One of an
@@ -104,6 +113,31 @@ func (v volume) needed(m *Marker, limits Limits, all bool) (bool, error) {
 		since = info.ModTime() // it may have served until then
 	}
 	return !all && time.Since(since) < limits.PruneAfter, nil
+}
+
+// recordAge is how long the log and the failure of a build stay that led to no
+// generation, or whose generation is gone.
+const recordAge = 24 * time.Hour
+
+// sweepRecords removes the logs and failures that tell of nothing any more. A
+// pack that is still at it writes its own anew with each attempt.
+func (v volume) sweepRecords() error {
+	var errs []error
+	for _, dir := range []string{filepath.Dir(v.log("x")), filepath.Dir(v.failure("x"))} {
+		entries, err := os.ReadDir(dir)
+		errs = append(errs, err)
+		for _, entry := range entries {
+			digest, _, _ := strings.Cut(entry.Name(), ".")
+			info, err := entry.Info()
+			if err != nil || time.Since(info.ModTime()) < recordAge {
+				continue
+			}
+			if marker, err := v.published(digest); marker == nil && err == nil {
+				errs = append(errs, removeIfThere(filepath.Join(dir, entry.Name())))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // used tells whether a container or another machine uses a generation.
@@ -138,7 +172,11 @@ func (v volume) forgetIdentity(pack string) error {
 	if err != nil || len(others) > 0 {
 		return err
 	}
-	if err := os.Remove(v.identity(pack)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	return removeIfThere(v.identity(pack))
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

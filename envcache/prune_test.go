@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -237,110 +236,104 @@ func TestRemove(t *testing.T) {
 	r.engine.wantBuilders(t, 2)
 }
 
-func TestVerifyFindsWhatWasTampered(t *testing.T) {
+// What is built while its environment is removed belongs to nobody: it isn't
+// pointed at, and the one who waits for it gets another.
+func TestRemoveDuringABuild(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := newGate(t)
+	told := newEvents()
+	c := r.gateway(t, func(o *Options) { o.Events = told.take })
+	recipe := r.recipe(t, "test -e {pack_dir}/quick || { "+g.wait()+" }")
+	c.Plan([]*Recipe{recipe})
+	told.await(t, waiting)
+	removed := mustDigest(t, c, recipe)
+	write(t, filepath.Join(recipe.PackDir, "quick"), "")
+	if err := c.Remove(t.Context(), "demo", "sh"); err != nil {
+		t.Fatal(err)
+	}
+	g.open(t)
+	env := mustEnsure(t, c, recipe)
+	defer env.Release()
+	if env.Digest == removed {
+		t.Error("the removed environment serves")
+	}
+	wantPointer(t, c, env.Digest)
+	w, err := c.volume.wish("demo", "sh")
+	if err != nil || w.Shown > w.Revision {
+		t.Errorf("wish = %+v, %v", w, err)
+	}
+	if v, err := c.Verify(t.Context(), recipe); err != nil || !v.OK {
+		t.Errorf("Verify() = %+v, %v", v, err)
+	}
+	mustPrune(t, c, true)
+	if got := published(t, c); len(got) != 1 || got[0] != env.Digest {
+		t.Errorf("%v are left", got)
+	}
+}
+
+// A pack that was deleted while no gateway ran leaves a pointer: a namesake
+// doesn't get what it leads to, in no way.
+func TestNamesakeInheritsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first := r.gateway(t, nil)
+	recipe := r.recipe(t, "test ! -e {pack_dir}/bad")
+	mustEnsure(t, first, recipe).Release()
+	if err := os.Remove(first.volume.identity("demo")); err != nil { // as of another pack
+		t.Fatal(err)
+	}
+	c := r.gateway(t, nil)
+	write(t, filepath.Join(recipe.PackDir, "bad"), "")
+	namesake := changed(t, recipe, "r2", "b==2\n")
+	mustFail(t, c, namesake)
+	if s := wantStatus(t, c, namesake, StateFailed); s.Serving != "" || len(s.Generations) > 0 {
+		t.Errorf("Status() = %+v", s)
+	}
+	if err := c.Rollback(namesake, ""); !errors.Is(err, ErrNoGeneration) {
+		t.Errorf("Rollback() = %v", err)
+	}
+}
+
+// Logs and failures go with their generation, or when they are old and nobody's.
+func TestRecordsGoWithTheirGeneration(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	c := r.gateway(t, nil)
-	recipe := r.recipe(t, "mkdir sub; echo one >sub/one; echo two >'two \"quoted\" name'; ln -s sub/one link; echo x >tool; chmod +x tool")
-	recipe.Runtime.Environment.VerifyCommand = []string{"/bin/sh", "-c", "test ! -e broken"}
-	if _, err := c.Verify(t.Context(), recipe); !errors.Is(err, ErrNotBuilt) {
-		t.Errorf("Verify() of nothing = %v", err)
+	recipe := r.recipe(t, "test ! -e {pack_dir}/bad")
+	digests := generationsOf(t, c, recipe, 3)
+	write(t, filepath.Join(recipe.PackDir, "bad"), "")
+	abandoned := changed(t, recipe, "r2", "b==2\n")
+	if err := mustLand(t, c, abandoned); err == nil {
+		t.Fatal("the build succeeded")
 	}
-	env := mustEnsure(t, c, recipe)
-	defer env.Release()
-	whole, err := c.Verify(t.Context(), recipe)
-	if err != nil || !whole.OK || whole.Files < 6 || whole.Bytes == 0 || whole.Digest != env.Digest {
-		t.Fatalf("Verify() = %+v, %v", whole, err)
-	}
-	at := func(name string) string { return filepath.Join(env.Dir, name) }
-	for _, step := range []struct {
-		name string
-		do   func() error
-		want string
-	}{
-		{"content", func() error { return os.WriteFile(at("sub/one"), []byte("ONE\n"), 0o444) }, `"sub/one" was changed`},
-		{"mode", func() error { return os.Chmod(at("tool"), 0o444) }, `"tool" was changed`},
-		{"missing", func() error { return os.Remove(at(`two "quoted" name`)) }, `"two \"quoted\" name" is missing`},
-		{"added", func() error { return os.WriteFile(at("broken"), nil, 0o644) }, `"broken" was added`},
-		{"link", func() error { return errors.Join(os.Remove(at("link")), os.Symlink("/etc/passwd", at("link"))) }, `"link" was changed`},
-		{"pointer", func() error { return c.volume.point("demo", "sh", someDigest) }, "the pointer of the environment leads to"},
-		{"works", func() error { return nil }, "does not work"},
-		{"list", func() error { return os.WriteFile(at(listingFile), nil, 0o644) }, "not the one that was published"},
-	} {
-		if err := step.do(); err != nil {
-			t.Fatal(err)
-		}
-		got, err := c.Verify(t.Context(), recipe)
-		if err != nil || got.OK || !strings.Contains(strings.Join(got.Faults, "\n"), step.want) {
-			t.Errorf("%s: Verify() = %+v, %v, want %s", step.name, got, err, step.want)
-		}
-	}
-	r.nothingLeft(t)
-}
-
-func TestSubscriptions(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	told := newEvents()
-	g := newGate(t)
-	c := r.gateway(t, func(o *Options) { o.Events = told.take })
-	recipe := r.recipe(t, g.wait())
-	stranger := c.Subscribe("other", "sh")
-	defer stranger.Close()
-	c.Plan([]*Recipe{recipe})
-	told.await(t, waiting)
-	late := c.Subscribe("demo", "sh") // sees what has happened
-	g.open(t)
-	var phases []Phase
-	var lines []string
-	for e := range late.Events {
-		if e.Line != "" {
-			lines = append(lines, e.Line)
-		} else {
-			phases = append(phases, e.Phase)
-		}
-		if e.Phase.Ended() {
-			late.Close()
-		}
-	}
-	late.Close() // twice is once
-	if want := []Phase{PhaseCreate, PhaseInstall, PhaseVerify, PhasePublish, PhasePublished}; !slices.Equal(phases, want) {
-		t.Errorf("phases = %v, want %v", phases, want)
-	}
-	if !slices.Contains(lines, "waiting") {
-		t.Errorf("lines = %q", lines)
-	}
-	if len(stranger.events) > 0 {
-		t.Error("a subscriber of another environment was told")
-	}
-	again := c.Subscribe("demo", "sh")
-	if len(again.events) > 0 {
-		t.Error("a build that has ended is told again")
-	}
-	if err := c.Close(); err != nil {
+	failed := mustDigest(t, c, abandoned)
+	if err := os.Remove(filepath.Join(recipe.PackDir, "bad")); err != nil {
 		t.Fatal(err)
 	}
-	if _, open := <-again.Events; open {
-		t.Error("the subscription outlives the cache")
+	if err := mustLand(t, c, changed(t, recipe, "r3", "c==3\n")); err != nil {
+		t.Fatal(err)
 	}
-}
-
-// A slow subscriber loses lines, and no end.
-func TestSlowSubscriberHearsTheEnd(t *testing.T) {
-	t.Parallel()
-	h := newHub()
-	s := h.join("demo", "sh")
-	for range 3 * backlog {
-		h.tell(Event{Pack: "demo", Runtime: "sh", Phase: PhaseInstall, Line: "x"})
+	mustPrune(t, c, true)
+	if _, err := os.Stat(c.volume.log(digests[0])); err == nil {
+		t.Error("the log of a pruned generation is left")
 	}
-	h.tell(Event{Pack: "demo", Runtime: "sh", Phase: PhasePublished})
-	h.close()
-	var last Event
-	count := 0
-	for e := range s.Events {
-		last, count = e, count+1
+	for _, path := range []string{c.volume.log(failed), c.volume.failure(failed)} {
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("a young record is gone: %v", err)
+		}
+		old := time.Now().Add(-2 * recordAge)
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if last.Phase != PhasePublished || count > backlog {
-		t.Errorf("the last of %d events is %+v", count, last)
+	mustPrune(t, c, true)
+	for _, path := range []string{c.volume.log(failed), c.volume.failure(failed)} {
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s is left", path)
+		}
+	}
+	if _, err := os.Stat(c.volume.log(mustDigest(t, c, recipe))); err != nil {
+		t.Errorf("the log of a kept generation is gone: %v", err)
 	}
 }

@@ -86,7 +86,10 @@ var scheduleActions = map[string]func(tb testing.TB, w *scheduleWorld, choose ch
 	},
 	"prune": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
 		cache := w.any(choose).cache
+		w.pruned = true
+		w.pruning.Add(1)
 		w.calls.Go(func() {
+			defer w.pruning.Add(-1)
 			if _, err := cache.Prune(context.Background(), true); err != nil && !errors.Is(err, context.Canceled) {
 				w.violate("Prune() = %v", err)
 			}

@@ -1,6 +1,7 @@
 package envcache
 
 import (
+	"errors"
 	"os"
 	"time"
 )
@@ -81,6 +82,10 @@ func (c *Cache) Status(r *Recipe) (Status, error) {
 	}
 	s.Digest, s.RolledBack = d.asked, d.rolledBack()
 	marker, err := c.serving(r, d)
+	if errors.Is(err, ErrDamaged) {
+		s.State, s.Reason = StateFailed, ErrDamaged.Error()
+		return s, nil
+	}
 	if err != nil {
 		return s, err
 	}
@@ -104,10 +109,15 @@ func (c *Cache) serving(r *Recipe, d digested) (*Marker, error) {
 	if marker, err := c.volume.published(d.digest); marker != nil || err != nil {
 		return marker, err
 	}
-	if before := c.volume.pointsAt(r.Pack, r.Runtime.Name); before != "" {
-		return c.volume.published(before)
+	before := c.volume.pointsAt(r.Pack, r.Runtime.Name)
+	if before == "" {
+		return nil, nil
 	}
-	return nil, nil
+	marker, err := c.volume.published(before)
+	if marker == nil || marker.Inputs.Identity != d.inputs.Identity {
+		return nil, err
+	}
+	return marker, nil
 }
 
 func (s *Status) serves(m *Marker) {

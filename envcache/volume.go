@@ -72,11 +72,18 @@ type Marker struct {
 	Packages []Package `json:"packages,omitempty"`
 }
 
+// ErrDamaged says that somebody has laid hands on a published generation. A
+// rebuild makes another one.
+var ErrDamaged = errors.New("the environment is damaged: its marker is not what was published; rebuild it")
+
 // published reads the marker of a generation; nil if there is none. Anything
-// but a whole marker of that very digest is damage, and an error.
+// but a whole marker of that very digest is ErrDamaged.
 func (v volume) published(digest string) (*Marker, error) {
 	content, err := os.ReadFile(v.marker(digest))
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(v.generation(digest)); err == nil {
+			return nil, damaged(v.generation(digest)) // nobody makes one without a marker
+		}
 		return nil, nil
 	}
 	if err != nil {
@@ -90,8 +97,7 @@ func (v volume) published(digest string) (*Marker, error) {
 }
 
 func damaged(generation string) error {
-	return fmt.Errorf("the marker of environment %s is damaged; remove %s to have it built again",
-		filepath.Base(generation), generation)
+	return fmt.Errorf("%w (%s)", ErrDamaged, generation)
 }
 
 // publish makes a whole attempt visible under its digest. It reports false if a
@@ -105,12 +111,7 @@ func (v volume) publish(attempt, digest string) (bool, error) {
 	}
 	err := unix.Renameat2(unix.AT_FDCWD, attempt, unix.AT_FDCWD, v.generation(digest), unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EEXIST) {
-		// Nobody makes a generation without a marker, but somebody may have
-		// taken one away.
-		marker, err := v.published(digest)
-		if err == nil && marker == nil {
-			err = damaged(v.generation(digest))
-		}
+		_, err := v.published(digest)
 		return false, err
 	}
 	if err != nil {
@@ -162,14 +163,25 @@ func (v volume) pointsAt(pack, runtime string) string {
 // is what counts: a directory that somebody else has taken meanwhile is not
 // touched. Symlinks are not followed.
 func (v volume) discard(path string) error {
-	trash := filepath.Join(v.trash(), randomName())
-	if err := os.Rename(path, trash); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	trash, err := v.hide(path)
+	if trash == "" {
 		return err
 	}
 	return removeTree(trash)
+}
+
+// hide is the first half of discard, which takes no time; empty if there was
+// nothing.
+func (v volume) hide(path string) (trash string, err error) {
+	trash = filepath.Join(v.trash(), randomName())
+	err = os.Rename(path, trash)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return trash, nil
 }
 
 // removeTree deletes a tree. Where its directories are read-only, everybody but
