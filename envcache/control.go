@@ -34,7 +34,7 @@ func (c *Cache) Build(r *Recipe) error {
 	return c.ask(r, func(w *wish) {
 		if d.rolledBack() {
 			w.Refused = ""
-			w.wants(d.asked)
+			w.wants(d.askedIn(w.Epoch))
 		}
 	})
 }
@@ -49,9 +49,7 @@ func (c *Cache) Rebuild(r *Recipe) error {
 	return c.ask(r, func(w *wish) {
 		w.Epoch++
 		w.Refused = ""
-		in := d.inputs
-		in.Epoch = w.Epoch
-		w.wants(in.digest())
+		w.wants(d.askedIn(w.Epoch))
 	})
 }
 
@@ -90,8 +88,7 @@ func (c *Cache) Rollback(r *Recipe, digest string) error {
 		if err != nil {
 			return err
 		}
-		w.Refused = d.asked
-		if target == d.asked {
+		if w.Refused = d.askedIn(w.Epoch); w.Refused == target {
 			w.Refused = ""
 		}
 		w.wants(target)

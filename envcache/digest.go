@@ -19,6 +19,14 @@ type digested struct {
 // rolledBack tells that an earlier generation was chosen.
 func (d digested) rolledBack() bool { return d.digest != d.asked }
 
+// askedIn is what the inputs ask for in an epoch: another gateway may have
+// raised it since the digest was told.
+func (d digested) askedIn(epoch int64) string {
+	in := d.inputs
+	in.Epoch = epoch
+	return in.digest()
+}
+
 // known is a digest that is remembered, and as of which wish.
 type known struct {
 	digested

@@ -122,10 +122,15 @@ func (f *flight) failure() error {
 // building it or by waiting for who builds it. What is asked for may change in
 // the meantime.
 func (c *Cache) find(ctx context.Context, f *flight) (*Environment, error) {
+	d, err := c.digest(f.recipe)
+	if err != nil {
+		return nil, err
+	}
 	for poll := c.Limits.PollMin; ; poll = min(poll*2, c.Limits.PollMax) {
-		d, err := c.digest(f.recipe)
-		if err != nil {
-			return nil, err
+		// A recipe that was forgotten meanwhile is no news: to tell its digest
+		// anew would be to wish for it anew.
+		if k, ok := c.known.Load(f.recipe.key()); ok {
+			d = k.(*known).digested
 		}
 		c.heads(f, d)
 		env, err := c.look(f, d)
@@ -225,6 +230,9 @@ func (c *Cache) attempt(ctx context.Context, f *flight, d digested) (*Environmen
 		// It was there when the digest was told, and can't be built from these
 		// inputs. Being pruned it is gone in a moment, or is there again.
 		c.known.Delete(f.recipe.key())
+		if _, err := c.digest(f.recipe); err != nil {
+			return nil, err
+		}
 		return nil, errAgain
 	}
 	leave, err := c.enter(ctx, f)

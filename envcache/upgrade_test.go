@@ -396,3 +396,23 @@ func TestRebuildDuringABuild(t *testing.T) {
 		})
 	}
 }
+
+// A gateway that has yet to hear of another's rebuild goes back all the same.
+func TestRollbackAfterAnothersRebuild(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a, b := r.gateway(t, nil), r.gateway(t, nil)
+	recipe := r.recipe(t, "true")
+	first := mustEnsure(t, a, recipe)
+	defer first.Release()
+	wantServed(t, b, recipe, first.Digest)
+	generationsOf(t, a, recipe, 2)
+	if err := b.Rollback(recipe, first.Digest); err != nil {
+		t.Fatal(err)
+	}
+	wantPointer(t, b, first.Digest)
+	wantServed(t, b, recipe, first.Digest)
+	a.tend(t.Context())
+	waitServed(t, a, recipe, first.Digest)
+	wantPointer(t, a, first.Digest)
+}
