@@ -58,7 +58,7 @@ func digestOf(t *testing.T, r *Recipe, identity string, vars map[string]string) 
 
 // Golden digests are pinned: when one changes, every environment of every
 // installation is built anew. If that is meant, raise schemaVersion.
-func TestGoldenDigests(t *testing.T) {
+func TestI11GoldenDigests(t *testing.T) {
 	t.Parallel()
 	bare := &Recipe{Pack: "p", PackDir: t.TempDir(), Runtime: &runtimes.Runtime{Name: "r"}}
 	for _, test := range []struct {
@@ -76,7 +76,7 @@ func TestGoldenDigests(t *testing.T) {
 	}
 }
 
-func TestEveryInputChangesTheDigest(t *testing.T) {
+func TestI11EveryInputChangesTheDigest(t *testing.T) {
 	t.Parallel()
 	vars := map[string]string{"UV_INDEX_URL": "https://mirror/simple"}
 	file := func(name, content string) func(*testing.T, *Recipe) {
@@ -133,7 +133,7 @@ func TestEveryInputChangesTheDigest(t *testing.T) {
 	check("schema", in.digest())
 }
 
-func TestWhatDoesNotChangeTheDigest(t *testing.T) {
+func TestI11WhatDoesNotChangeTheDigest(t *testing.T) {
 	t.Parallel()
 	vars := map[string]string{}
 	for _, name := range []string{"A", "B", "C", "D", "E"} {

@@ -3,8 +3,10 @@ package envcache
 import (
 	"context"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -176,6 +178,26 @@ func TestReadyPathTouchesNothing(t *testing.T) { // not parallel: AllocsPerRun c
 	if allocs != 0 {
 		t.Errorf("Ensure() of a ready environment makes %v allocations", allocs)
 	}
+}
+
+// A fault of ours ends one build, and neither the gateway nor the next build.
+func TestPanicFailsOneBuild(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.gateway(t, func(o *Options) {
+		o.Fault = func(at Point) {
+			if at == PointLeased {
+				panic("here")
+			}
+		}
+		o.Log = slog.New(slog.DiscardHandler)
+	})
+	recipe := r.recipe(t, "true")
+	if failed := mustFail(t, c, recipe); !failed.Infrastructure || strings.Contains(failed.Reason, "here") {
+		t.Errorf("failure = %+v", failed)
+	}
+	mustFail(t, c, recipe)
+	mustEnsure(t, r.gateway(t, nil), recipe)
 }
 
 func TestRetainForgetsTheRest(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 	"attune/envcache/leasetest"
 )
 
-func TestFileLeaser(t *testing.T) {
+// I14: all kinds of leases pass one suite.
+func TestI14FileLeaserConforms(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), ".locks")
 	newLeaser := func(*testing.T) envcache.Leaser { return envcache.NewFileLeaser(dir) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -64,6 +65,13 @@ func (c *Cache) join(r *Recipe) (*flight, error) {
 }
 
 func (c *Cache) fly(f *flight) {
+	defer func() {
+		if p := recover(); p != nil { // a fault of ours in one build must not end all calls
+			c.Log.Error("panic in a build", "pack", f.recipe.Pack, "panic", p, "stack", string(debug.Stack()))
+			f.err = asFailure(fmt.Errorf("panic: %v", p))
+			c.leave(f)
+		}
+	}()
 	env, err := c.find(c.ctx, f)
 	for err == nil && !c.asks(f.recipe, env.Digest) {
 		// Somebody has gone back, or asked for a rebuild, in the meantime.
@@ -79,6 +87,11 @@ func (c *Cache) fly(f *flight) {
 		f.err = asAnswer(err)
 		c.at(f, PhaseFailed, f.err)
 	}
+	c.leave(f)
+}
+
+// leave ends a flight for those who wait for it.
+func (c *Cache) leave(f *flight) {
 	c.mu.Lock()
 	delete(c.flights, f.recipe.key())
 	c.mu.Unlock()

@@ -337,3 +337,40 @@ func TestRecordsGoWithTheirGeneration(t *testing.T) {
 		t.Errorf("the log of a kept generation is gone: %v", err)
 	}
 }
+
+func TestDesertRemovesWhatDeletedPacksLeft(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first := r.gateway(t, nil)
+	var recipes []*Recipe
+	for _, ref := range []string{"deleted", "held", "there"} {
+		recipe := r.recipe(t, "true")
+		recipe.Pack = ref
+		recipes = append(recipes, recipe)
+		mustEnsure(t, first, recipe).Release()
+	}
+	if _, err := first.volume.packIdentity("met"); err != nil { // and never built
+		t.Fatal(err)
+	}
+	first.Retain(recipes[1:2])
+	c := r.gateway(t, nil)
+	exists := func(pack string) bool { return pack == "there" }
+	if err := c.Desert(t.Context(), exists); err != nil {
+		t.Fatal(err)
+	}
+	if c.Has("deleted", "sh") || c.volume.pointsAt("deleted", "sh") != "" || len(published(t, c)) != 2 {
+		t.Error("the deleted pack's environment is left")
+	}
+	for _, ref := range []string{"deleted", "met"} {
+		if identity, err := c.volume.readIdentity(ref); identity != "" || err != nil {
+			t.Errorf("the identity of %s is left: %v", ref, err)
+		}
+	}
+	if !c.Has("held", "sh") || !c.Has("there", "sh") {
+		t.Error("an environment that is used, or whose pack exists, is gone")
+	}
+	first.Retain(nil)
+	if err := c.Desert(t.Context(), exists); err != nil || c.Has("held", "sh") {
+		t.Errorf("Desert() = %v, or what nobody holds any more is left", err)
+	}
+}

@@ -34,6 +34,7 @@ func (v volume) locks() string               { return filepath.Join(v.root, ".lo
 func (v volume) trash() string               { return filepath.Join(v.root, ".trash") }
 func (v volume) failure(d string) string     { return filepath.Join(v.root, ".failed", d+".json") }
 func (v volume) log(d string) string         { return filepath.Join(v.root, ".logs", d+".log") }
+func (v volume) packs() string               { return filepath.Join(v.root, ".packs") }
 func (v volume) identity(pack string) string { return filepath.Join(v.root, ".packs", pack) }
 func (v volume) pointer(p, rt string) string { return filepath.Join(v.root, p, rt) }
 func (v volume) wanted(p, rt string) string  { return filepath.Join(v.root, ".packs", p+"@"+rt) }

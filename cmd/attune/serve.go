@@ -58,7 +58,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	if g.config.Watch {
 		parts.Go(func() error { return g.watchPacks(background) })
 	}
-	g.provision.Start()
+	g.provision.Start(background)
 	err := g.server.Serve(ctx)
 	g.log.Info("stopping")
 	g.drain()

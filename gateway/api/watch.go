@@ -50,7 +50,7 @@ func reasonOf(err error) string {
 // How often the state is read again: events tell of builds of this gateway, and
 // not of what others do or of what an operator chooses.
 const (
-	recheckIdle  = heartbeat
+	recheckIdle  = 3 * time.Second
 	recheckBuild = time.Second
 	recheckEnded = 20 * time.Millisecond // after the last event of a build, until its state has followed
 )

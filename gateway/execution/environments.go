@@ -150,14 +150,21 @@ func (i *Inventory) Verify(ctx context.Context, ref, runtime string) (envcache.V
 	return i.Cache.Verify(ctx, r)
 }
 
-// Prune deletes the generations that nobody needs; see envcache.Cache.Prune.
+// Prune deletes the generations that nobody needs; see envcache.Cache.Prune. What
+// could not be deleted is an error only where nothing could.
 func (i *Inventory) Prune(ctx context.Context, all bool) ([]envcache.Pruned, error) {
-	return i.Cache.Prune(ctx, all)
+	pruned, err := i.Cache.Prune(ctx, all)
+	if err != nil && len(pruned) > 0 {
+		i.Logger.Warn("not all old environments could be pruned", "error", err)
+		err = nil
+	}
+	return pruned, err
 }
 
-// Remove forgets an environment. ErrNoEnvironment.
+// Remove forgets an environment, also that of a pack which isn't served any
+// more. ErrNoEnvironment.
 func (i *Inventory) Remove(ctx context.Context, ref, runtime string) error {
-	if i.find(ref, runtime) == nil {
+	if i.find(ref, runtime) == nil && !i.Cache.Has(ref, runtime) {
 		return ErrNoEnvironment
 	}
 	return i.Cache.Remove(ctx, ref, runtime)

@@ -114,11 +114,18 @@ func (p *Packs) gone(before, after *pack.Catalog) []*pack.Pack {
 		if _, there := after.Pack(old.Ref); there {
 			continue
 		}
-		if _, err := os.Lstat(filepath.Join(p.Dir, string(old.Ref))); errors.Is(err, fs.ErrNotExist) {
+		if !p.exists(string(old.Ref)) {
 			gone = append(gone, old)
 		}
 	}
 	return gone
+}
+
+// exists tells whether a pack has a directory, whatever is in it. Where that
+// can't be told it has.
+func (p *Packs) exists(ref string) bool {
+	_, err := os.Lstat(filepath.Join(p.Dir, ref))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // Provisioner has the environments of packs built before anybody calls, and
@@ -129,8 +136,12 @@ type Provisioner struct {
 	Ahead     bool // build at start and after changes; else only what is registered or called
 }
 
-// Start begins the builds of all that isn't ready and returns at once.
-func (p *Provisioner) Start() {
+// Start removes what deleted packs have left, begins the builds of all that
+// isn't ready, and doesn't wait for them.
+func (p *Provisioner) Start(ctx context.Context) {
+	if err := p.Inventory.Cache.Desert(ctx, p.Packs.exists); err != nil {
+		p.Inventory.Logger.Warn("environments of deleted packs could not be removed", "error", err)
+	}
 	if p.Ahead {
 		p.Inventory.Cache.Plan(p.Inventory.Recipes())
 	}
@@ -148,7 +159,7 @@ func (p *Provisioner) Changed(ctx context.Context, before, after *pack.Catalog) 
 			}
 		}
 	}
-	p.Start()
+	p.Start(ctx)
 }
 
 // Register reads the pack in a directory below packs_base_dir, has its

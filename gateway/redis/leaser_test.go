@@ -17,7 +17,8 @@ import (
 
 const patience = 20 * time.Second
 
-func TestLeaser(t *testing.T) {
+// I14: all kinds of leases pass one suite.
+func TestI14LeaserConforms(t *testing.T) {
 	t.Parallel()
 	address := redistest.URL(t)
 	direct := mustOpenURL(t, address)
