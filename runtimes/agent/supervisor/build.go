@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"attune/runtimes/agent"
 )
@@ -97,11 +98,7 @@ func (b *builder) step(ctx context.Context, s agent.Step) int {
 		fmt.Fprintf(b.out, "==> %s failed: %v\n", s.Name, err)
 		return exitNotFound
 	}
-	words := make([]string, len(argv))
-	for i, a := range argv {
-		words[i] = quoted(a)
-	}
-	fmt.Fprintf(b.out, "==> %s: %s\n", s.Name, strings.Join(words, " "))
+	fmt.Fprintf(b.out, "==> %s: %s\n", s.Name, brief(argv))
 	code, how := b.run(ctx, path, argv, s.Dir)
 	if code != 0 {
 		fmt.Fprintf(b.out, "==> %s failed: %s\n", s.Name, how)
@@ -174,6 +171,33 @@ func (b *builder) kill() {
 	if err := (descendants{children: b.children}).kill(); err != nil {
 		fmt.Fprintf(b.log, "attune-agent: %v\n", err)
 	}
+}
+
+// maxBrief bounds an announced command, in bytes.
+const maxBrief = 100
+
+// brief is a command as it is announced: enough to know it by, for whole programs
+// stand in some arguments. Each ends where its first line does.
+func brief(argv []string) string {
+	var out strings.Builder
+	for i, arg := range argv {
+		first, _, more := strings.Cut(arg, "\n")
+		word := quoted(first)
+		if i > 0 {
+			word = " " + word
+		}
+		if room := maxBrief - out.Len(); len(word) > room {
+			for room > 0 && !utf8.RuneStart(word[room]) {
+				room--
+			}
+			return out.String() + word[:room] + "…"
+		}
+		out.WriteString(word)
+		if more {
+			out.WriteString("…")
+		}
+	}
+	return out.String()
 }
 
 // quoted makes an argument readable and keeps it on its line.

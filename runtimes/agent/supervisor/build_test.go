@@ -104,7 +104,7 @@ func TestBuild(t *testing.T) {
 		},
 		{
 			"arguments stay on their line", []agent.Step{step("one", agent.Alternative{Argv: []string{"true", "a\nb", "", "c"}})},
-			0, "==> one: true \"a\\nb\" \"\" c\n",
+			0, "==> one: true a… \"\" c\n",
 		},
 		{
 			"no input", []agent.Step{step("one", agent.Alternative{Argv: []string{"cat"}})},
@@ -238,5 +238,26 @@ func TestPlansThatAreRefused(t *testing.T) {
 	c.Env = []string{"PATH=/bin"}
 	if output, err := c.CombinedOutput(); c.ProcessState.ExitCode() != 125 {
 		t.Errorf("build without a plan: %v, output %q; want exit 125", err, output)
+	}
+}
+
+// TestBriefCommands: a program that is an argument doesn't fill the log.
+func TestBriefCommands(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", 80)
+	for _, test := range []struct {
+		argv []string
+		want string
+	}{
+		{[]string{"uv", "pip", "install", "-r", "/opt/a b.txt"}, `uv pip install -r "/opt/a b.txt"`},
+		{[]string{"python3", "-c", "import os\nimport sys\n", "/env"}, `python3 -c "import os"… /env`},
+		{[]string{"sh", "-c", "\ntrue", "x"}, `sh -c ""… x`},
+		{[]string{"echo", long}, `echo ` + strings.Repeat("é", 47) + "…"},
+		{[]string{strings.Repeat("x", 100), "y"}, strings.Repeat("x", 100) + "…"},
+		{[]string{strings.Repeat("x", 100)}, strings.Repeat("x", 100)},
+	} {
+		if got := brief(test.argv); got != test.want {
+			t.Errorf("brief(%.40q) = %s, want %s", test.argv, got, test.want)
+		}
 	}
 }
