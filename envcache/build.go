@@ -219,7 +219,7 @@ func (c *Cache) create(ctx context.Context, r *Recipe, d digested, attempt strin
 	if err != nil {
 		return nil, err
 	}
-	if err := c.equip(&spec, r, d.inputs.Identity, attempt); err != nil {
+	if err := c.equip(&spec, r, d.inputs, attempt); err != nil {
 		return nil, errors.Join(err, c.unequip(attempt))
 	}
 	created, err := c.Engine.Create(ctx, spec)

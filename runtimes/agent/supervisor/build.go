@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -78,7 +76,7 @@ func stepEnv(env []string) []string {
 func (b *builder) carryOut(ctx context.Context, plan agent.Plan) int {
 	for _, c := range plan.Copy {
 		fmt.Fprintf(b.out, "==> copy: %s %s\n", quoted(c.From), quoted(c.To))
-		if err := copyFile(c.From, c.To); err != nil {
+		if err := copyTree(c.From, c.To); err != nil {
 			fmt.Fprintf(b.out, "==> copy failed: %v\n", err)
 			return exitOwnFault
 		}
@@ -206,29 +204,4 @@ func quoted(s string) string {
 		return q
 	}
 	return s
-}
-
-// copyFile copies a regular file and makes the directories that it needs.
-func copyFile(from, to string) error {
-	in, err := os.OpenFile(from, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo must not hold us
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	st, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", from)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644|st.Mode()&0o111)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }

@@ -139,6 +139,29 @@ func TestBuildCopies(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	tree := filepath.Join(dir, "tree")
+	for _, name := range []string{"a/b/run.sh", "c"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(tree, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(tree, name), []byte(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/no/such", filepath.Join(tree, "a", "link")); err != nil {
+		t.Fatal(err)
+	}
+	target := t.TempDir()
+	plan.Copy = []agent.Copy{{From: tree, To: target}}
+	if code, output := build(t, plan); code != 0 {
+		t.Errorf("copy of a directory: exit %d, output %q", code, output)
+	}
+	got, err := os.ReadFile(filepath.Join(target, "a", "b", "run.sh"))
+	info, statErr := os.Stat(filepath.Join(target, "c"))
+	link, linkErr := os.Readlink(filepath.Join(target, "a", "link"))
+	if string(got) != "a/b/run.sh" || link != "/no/such" || err != nil || statErr != nil || linkErr != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the copy holds %q, %q, %v (%v, %v, %v)", got, link, info, err, statErr, linkErr)
+	}
 	for _, from := range []string{fifo, dir, "/dev/zero", "/no/such"} {
 		plan.Copy = []agent.Copy{{From: from, To: to}}
 		if code, output := build(t, plan); code != 125 || !strings.Contains(output, "==> copy failed: ") {
