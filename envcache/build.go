@@ -43,6 +43,12 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 	if errors.Is(err, container.ErrNoContainer) {
 		return nil, errAgain // another gateway finished it, or the reaper found it late
 	}
+	if err == nil {
+		// Not only with the builder: what comes now takes time, and may never come.
+		if err := c.volume.dropSecret(builder.Labels()[labelAttempt]); err != nil {
+			c.Log.Warn("index credentials stay for the next sweep", "builder", builder.ID(), "error", err)
+		}
+	}
 	c.Fault(PointExited)
 	c.keepLog(d.digest, output)
 	if err != nil {
