@@ -171,31 +171,36 @@ func (b *builder) kill() {
 	}
 }
 
-// maxBrief bounds an announced command, in bytes.
-const maxBrief = 100
+// Bounds of an announced command and of each of its words, in bytes.
+const (
+	maxBrief = 300
+	maxWord  = 100
+)
 
-// brief is a command as it is announced: enough to know it by, for whole programs
-// stand in some arguments. Each ends where its first line does.
+// brief is a command as it is announced: enough to know it by, with the manifest
+// that often comes last. Whole programs stand in some arguments: each ends where
+// its first line does.
 func brief(argv []string) string {
-	var out strings.Builder
+	words := make([]string, len(argv))
 	for i, arg := range argv {
 		first, _, more := strings.Cut(arg, "\n")
-		word := quoted(first)
-		if i > 0 {
-			word = " " + word
-		}
-		if room := maxBrief - out.Len(); len(word) > room {
-			for room > 0 && !utf8.RuneStart(word[room]) {
-				room--
-			}
-			return out.String() + word[:room] + "…"
-		}
-		out.WriteString(word)
-		if more {
-			out.WriteString("…")
+		words[i] = cut(quoted(first), maxWord)
+		if more && !strings.HasSuffix(words[i], "…") {
+			words[i] += "…"
 		}
 	}
-	return out.String()
+	return cut(strings.Join(words, " "), maxBrief)
+}
+
+// cut shortens a text between two characters, and shows it.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most] + "…"
 }
 
 // quoted makes an argument readable and keeps it on its line.

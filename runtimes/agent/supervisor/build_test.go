@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -275,9 +276,10 @@ func TestBriefCommands(t *testing.T) {
 		{[]string{"uv", "pip", "install", "-r", "/opt/a b.txt"}, `uv pip install -r "/opt/a b.txt"`},
 		{[]string{"python3", "-c", "import os\nimport sys\n", "/env"}, `python3 -c "import os"… /env`},
 		{[]string{"sh", "-c", "\ntrue", "x"}, `sh -c ""… x`},
-		{[]string{"echo", long}, `echo ` + strings.Repeat("é", 47) + "…"},
-		{[]string{strings.Repeat("x", 100), "y"}, strings.Repeat("x", 100) + "…"},
-		{[]string{strings.Repeat("x", 100)}, strings.Repeat("x", 100)},
+		{[]string{"echo", long, "-r", "/pack/requirements.txt"}, `echo ` + strings.Repeat("é", 50) + "… -r /pack/requirements.txt"},
+		{[]string{"x" + long + "\ny"}, "x" + strings.Repeat("é", 49) + "…"},
+		{[]string{strings.Repeat("x", 100), strings.Repeat("x", 100)}, strings.Repeat("x", 100) + " " + strings.Repeat("x", 100)},
+		{slices.Repeat([]string{"word"}, 100), strings.Repeat("word ", 60) + "…"},
 	} {
 		if got := brief(test.argv); got != test.want {
 			t.Errorf("brief(%.40q) = %s, want %s", test.argv, got, test.want)
