@@ -43,6 +43,12 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 	if errors.Is(err, container.ErrNoContainer) {
 		return nil, errAgain // another gateway finished it, or the reaper found it late
 	}
+	if err == nil {
+		// Not only with the builder: what comes now takes time, and may never come.
+		if err := c.volume.dropSecret(builder.Labels()[labelAttempt]); err != nil {
+			c.Log.Warn("index credentials stay for the next sweep", "builder", builder.ID(), "error", err)
+		}
+	}
 	c.Fault(PointExited)
 	c.keepLog(d.digest, output)
 	if err != nil {
@@ -223,7 +229,7 @@ func (c *Cache) create(ctx context.Context, r *Recipe, d digested, attempt strin
 	if err != nil {
 		return nil, err
 	}
-	if err := c.equip(&spec, r, d.inputs.Identity, attempt); err != nil {
+	if err := c.equip(&spec, r, d.inputs, attempt); err != nil {
 		return nil, errors.Join(err, c.unequip(attempt))
 	}
 	created, err := c.Engine.Create(ctx, spec)

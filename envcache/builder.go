@@ -41,6 +41,7 @@ func (c *Cache) builderSpec(r *Recipe, d digested, attempt string, deadline time
 	spec.Labels[labelAttempt] = attempt
 	spec.Labels[labelDeadline] = strconv.FormatInt(deadline.Unix(), 10)
 	spec.Mounts[0].ReadOnly = false
+	c.copySources(&spec, &plan, r, d.inputs)
 	c.connect(&spec)
 	return spec, c.follows(&spec, plan)
 }

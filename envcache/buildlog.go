@@ -40,7 +40,7 @@ type buildLog struct {
 	kept      bytes.Buffer
 	partial   []byte // the line that has not ended yet; at most maxLine
 	carry     string // of the piece before: a URL that was cut
-	last      string // line of the installer
+	last      reason // of what the installer said
 	announced string // last line of the agent
 }
 
@@ -107,8 +107,8 @@ func (l *buildLog) keep(line []byte, cut bool) {
 	l.kept.WriteByte('\n')
 	if said, ok := strings.CutPrefix(text, announcement); ok {
 		l.announced = said
-	} else if trimmed := strings.TrimSpace(text); trimmed != "" {
-		l.last = trimmed
+	} else {
+		l.last.hear(text)
 	}
 	if l.line != nil {
 		l.line(text)
@@ -156,14 +156,14 @@ func (l *buildLog) tail() string {
 }
 
 // ending tells what was said about a failure: by the agent, if it announced one,
-// and by the installer in its last line. What the agent could not run has no
-// last line of its own.
+// and by the installer in the line that says most. What the agent could not run
+// has no line of its own.
 func (l *buildLog) ending() (announced bool, last string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.finish()
 	step, reason, announced := strings.Cut(l.announced, " failed: ")
-	last = l.last
+	last = l.last.line
 	if announced && (last == "" || !strings.HasPrefix(reason, "exit status ")) {
 		last = step + ": " + reason
 	}

@@ -18,7 +18,9 @@ import (
 )
 
 // An installer's downloads are kept per pack and runtime, for a builder runs
-// what its pack brings: what one pack could write, another must not install.
+// what its pack brings: what one pack could write, another must not install. Nor
+// must what the pack's own code could write be installed without that code:
+// builds that may run some have downloads per version of it.
 //
 // A builder does not share the directory, it has it: taking it is a rename, and
 // so is giving it back. Of two builders of one pack the second starts with an
@@ -38,12 +40,16 @@ const (
 )
 
 // useDownloads shows a builder the downloads of its pack's former builds.
-func (c *Cache) useDownloads(spec *container.Spec, r *Recipe, identity, attempt string) error {
+func (c *Cache) useDownloads(spec *container.Spec, r *Recipe, in inputs, attempt string) error {
 	vars := r.Runtime.Dependencies.CacheVars
 	if c.Limits.CacheBytes == 0 || len(vars) == 0 {
 		return nil
 	}
-	dir, err := c.volume.takeDownloads(attempt, identity+"."+r.Runtime.Name)
+	key := in.Identity + "." + r.Runtime.Name
+	if in.code != "" {
+		key += "." + in.code
+	}
+	dir, err := c.volume.takeDownloads(attempt, key)
 	if err != nil {
 		return fmt.Errorf("take the downloads of pack %s: %w", r.Pack, err)
 	}
@@ -206,9 +212,9 @@ func (c *Cache) sweepDownloads() error {
 
 // equip gives a builder what is made for it alone. The caller undoes it by
 // unequip if the builder isn't created.
-func (c *Cache) equip(spec *container.Spec, r *Recipe, identity, attempt string) error {
+func (c *Cache) equip(spec *container.Spec, r *Recipe, in inputs, attempt string) error {
 	c.sweep()
-	err := c.useDownloads(spec, r, identity, attempt)
+	err := c.useDownloads(spec, r, in, attempt)
 	if err == nil {
 		err = c.useIndex(spec, r, attempt)
 	}

@@ -5,11 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -31,6 +34,9 @@ type includes struct {
 	root     *os.Root
 	patterns []*regexp.Regexp
 	hashes   map[string]string // path → SHA-256; holds the manifests themselves, too
+	code     map[string]bool   // of them, what is no text that names further packages
+	sources  []string          // names of files that make a directory a source
+	trees    []string          // directories that are sources
 	files    int
 	bytes    int64
 }
@@ -43,6 +49,7 @@ func (i *includes) follow(name string) error {
 	}
 	text, err := i.text(name)
 	if err != nil || text == nil {
+		i.code[name] = true
 		return err
 	}
 	for _, pattern := range i.patterns {
@@ -88,17 +95,55 @@ func (i *includes) add(name string) error {
 		}
 		return i.follow(name)
 	case info.IsDir():
+		i.source(name)
 		return fs.WalkDir(i.root.FS(), name, func(p string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
-			if i.hashes[p] != "" || !i.isFile(p, entry) {
+			if !i.isFile(p, entry) {
+				return nil
+			}
+			i.code[p] = true // even where it was met as text
+			if i.hashes[p] != "" {
 				return nil
 			}
 			return i.hash(p)
 		})
 	}
 	return nil
+}
+
+// source notes a directory that is built where it lies.
+func (i *includes) source(name string) {
+	for _, mark := range i.sources {
+		if _, err := i.root.Stat(path.Join(name, mark)); err == nil {
+			i.trees = append(i.trees, name)
+			return
+		}
+	}
+}
+
+// codeHash is of what the pack brings that a build may run; empty if nothing.
+func (i *includes) codeHash() string {
+	if len(i.code) == 0 {
+		return ""
+	}
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(i.code)) {
+		fmt.Fprintf(sum, "%q %s\n", name, i.hashes[name])
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:32]
+}
+
+// outermost are the directories of which none is in another.
+func outermost(dirs []string) []string {
+	var out []string
+	for _, dir := range slices.Compact(slices.Sorted(slices.Values(dirs))) {
+		if !slices.ContainsFunc(out, func(o string) bool { return o == "." || strings.HasPrefix(dir, o+"/") }) {
+			out = append(out, dir)
+		}
+	}
+	return out
 }
 
 // isFile tells whether an entry of a directory is a file, or a link to one.
@@ -148,7 +193,7 @@ func isEscape(err error) bool {
 // newIncludes compiles a manifest's patterns, which were checked when the
 // runtime was loaded.
 func newIncludes(root *os.Root, m *runtimes.Manifest, hashes map[string]string) (*includes, error) {
-	i := &includes{root: root, hashes: hashes}
+	i := &includes{root: root, hashes: hashes, code: map[string]bool{}, sources: m.Sources}
 	for _, text := range m.Includes {
 		pattern, err := regexp.Compile(text)
 		if err != nil {

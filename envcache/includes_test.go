@@ -112,3 +112,42 @@ func TestLockFilesOfOtherTools(t *testing.T) {
 		}
 	}
 }
+
+// TestLocalCode: what a build may run is told from what only names packages, and
+// directories that are built from those that are searched.
+func TestLocalCode(t *testing.T) {
+	t.Parallel()
+	source := map[string]string{"setup.py": "", "lib/pyproject.toml": "", "lib/m.py": "1", "lib/inner/setup.py": "", "wheels/a.whl": "\x00", "more.txt": "six\n", "members/a/pyproject.toml": ""}
+	for _, test := range []struct {
+		name, file, content string
+		code                bool
+		trees               string
+	}{
+		{"an index's", "requirements.txt", "-r more.txt\nsix==1.17.0\n", false, ""},
+		{"a source", "requirements.txt", "./lib\n", true, "lib"},
+		{"with an extra", "requirements.txt", "lib/[fast]\n", true, "lib"},
+		{"named", "requirements.txt", "mine[fast] @ ./lib\n", true, "lib"},
+		{"editable", "requirements.txt", "-e lib[fast] # here\n", true, "lib"},
+		{"in each other", "requirements.txt", "./lib/inner\n./lib\n", true, "lib"},
+		{"archives", "requirements.txt", "--find-links ./wheels\n./wheels/a.whl\n", true, ""},
+		{"the pack", "requirements.txt", ".\n./lib\n", true, "."},
+		{"the pack with an extra", "requirements.txt", " .[fast] ; python_version > '3'\n", true, "."},
+		{"a dynamic list", "pyproject.toml", "[project]\ndynamic = [\"version\",\n  'dependencies']\n", true, "."},
+		{"a dynamic version", "pyproject.toml", "[project]\ndynamic = [\"version\"]\n", false, ""},
+		{"members", "pyproject.toml", "[tool.uv.sources]\na = { workspace = true }\n", true, "."},
+		{"a path", "pyproject.toml", "[tool.uv.sources]\na = { path = 'lib' }\n", true, "lib"},
+	} {
+		files := maps.Clone(source)
+		files[test.file] = test.content
+		in, err := shipped(t, "python", files).inputs(identity, nil)
+		if err != nil || (in.code != "") != test.code || strings.Join(in.trees, " ") != test.trees {
+			t.Errorf("%s: code %q, sources %q (%v); want %v, %q", test.name, in.code, in.trees, err, test.code, test.trees)
+			continue
+		}
+		files["lib/m.py"], files["more.txt"] = "2", "six<2\n"
+		again, err := shipped(t, "python", files).inputs(identity, nil)
+		if changed := strings.Contains(test.trees, "lib") || test.trees == "."; err != nil || (again.code != in.code) != changed {
+			t.Errorf("%s: other sources have the hash %q after %q (%v)", test.name, again.code, in.code, err)
+		}
+	}
+}

@@ -77,6 +77,34 @@ func TestIndexReachesTheBuilderAlone(t *testing.T) {
 	}
 }
 
+// TestSecretsGoWithTheirProgram: once a builder has ended, its credentials are
+// not there any more, whatever becomes of the gateway then.
+func TestSecretsGoWithTheirProgram(t *testing.T) {
+	t.Parallel()
+	for script, built := range map[string]bool{`test -s "$CREDENTIALS"`: true, `test -s "$CREDENTIALS" && exit 3`: false} {
+		r := newRig(t)
+		c, recipe := r.secretive(t, script)
+		left := map[Point]int{}
+		c.Fault = func(at Point) {
+			if at == PointStarted || at == PointExited {
+				entries, err := os.ReadDir(c.volume.secrets())
+				if err != nil {
+					t.Error(err)
+				}
+				left[at] = len(entries)
+			}
+		}
+		if built {
+			mustEnsure(t, c, recipe)
+		} else {
+			mustFail(t, c, recipe)
+		}
+		if want := map[Point]int{PointStarted: 1, PointExited: 0}; !maps.Equal(left, want) {
+			t.Errorf("%s: credentials on the volume: %v, want %v", script, left, want)
+		}
+	}
+}
+
 // TestSecretsGoWithAFailedBuild, too, and with a builder that never was.
 func TestSecretsGoWithAFailedBuild(t *testing.T) {
 	t.Parallel()

@@ -65,6 +65,10 @@ type inputs struct {
 	Epoch  int64             `json:"epoch"`
 	Finish []string          `json:"finish,omitempty"`
 	Index  *indexInput       `json:"index,omitempty"`
+
+	// Follow from the manifests, and are no part of a digest or marker.
+	code  string   // hash of what the pack brings that its build may run
+	trees []string // directories of the pack that are built where they lie
 }
 
 type variantInput struct {
@@ -86,7 +90,7 @@ func (in inputs) digest() string {
 
 // inputs reads the manifests. identity is the pack's on the volume.
 func (r *Recipe) inputs(identity string, vars map[string]string) (inputs, error) {
-	manifests, err := r.manifests()
+	included, err := r.read()
 	if err != nil {
 		return inputs{}, err
 	}
@@ -102,7 +106,9 @@ func (r *Recipe) inputs(identity string, vars map[string]string) (inputs, error)
 		Binary:    r.Runtime.Interpreter.Binary,
 		Own:       r.Runtime.Environment.InterpreterPath,
 		Copy:      r.Runtime.Dependencies.CopyManifests,
-		Manifests: manifests,
+		Manifests: included.hashes,
+		code:      included.codeHash(),
+		trees:     outermost(included.trees),
 		Vars:      make(map[string]string, len(vars)),
 	}
 	r.chooseInstall(&in)
@@ -185,9 +191,18 @@ func (r *Recipe) unchanged(in inputs) error {
 	return err
 }
 
-// manifests hashes the manifest that is used, the files beside it, and what it
-// includes. A manifest is never followed out of the pack.
+// manifests are the hashes of all files that decide what is installed.
 func (r *Recipe) manifests() (map[string]string, error) {
+	included, err := r.read()
+	if err != nil {
+		return nil, err
+	}
+	return included.hashes, nil
+}
+
+// read hashes the manifest that is used, the files beside it, and what it
+// includes. A manifest is never followed out of the pack.
+func (r *Recipe) read() (*includes, error) {
 	root, err := os.OpenRoot(r.PackDir)
 	if err != nil {
 		return nil, fmt.Errorf("open pack %s: %w", r.Pack, err)
@@ -200,7 +215,7 @@ func (r *Recipe) manifests() (map[string]string, error) {
 	hashes := map[string]string{}
 	manifest := r.Runtime.ChooseManifest(has)
 	if manifest == nil {
-		return hashes, nil
+		return &includes{hashes: hashes}, nil
 	}
 	if why := manifest.Refusal(has); why != "" {
 		return nil, refuse("%s", why)
@@ -222,7 +237,12 @@ func (r *Recipe) manifests() (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what %s of pack %s includes: %w", manifest.File, r.Pack, err)
 	}
-	return hashes, nil
+	for name := range hashes {
+		if name == manifest.File || slices.Contains(manifest.LockFiles, name) || slices.Contains(manifest.Settings, name) {
+			delete(included.code, name)
+		}
+	}
+	return included, nil
 }
 
 func hashFile(root *os.Root, name string) (string, error) {

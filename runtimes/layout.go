@@ -11,6 +11,7 @@ const (
 	AgentDir  = "/opt/attune/bin"
 	CADir     = "/opt/attune/ca"
 	CacheDir  = "/opt/attune/cache"  // of builders: their pack's downloads
+	SourceDir = "/opt/attune/source" // of builders: their pack, where they see copies of its parts
 	SecretDir = "/opt/attune/secret" // of builders: their index's credentials
 	SocketDir = "/run/attune"
 	Scratch   = "/tmp"

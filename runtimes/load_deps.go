@@ -62,7 +62,7 @@ func (c *check) builderVars(where []string, vars map[string]string, known string
 
 // manifest checks one manifest; key is what its file is called there.
 func (c *check) manifest(where []string, m Manifest, key string) {
-	names := slices.Concat([]string{m.File}, m.LockFiles, m.Settings, slices.Sorted(maps.Keys(m.Refused)))
+	names := slices.Concat([]string{m.File}, m.LockFiles, m.Settings, m.Sources, slices.Sorted(maps.Keys(m.Refused)))
 	for _, name := range names {
 		if name == "" || strings.ContainsAny(name, `/\`) || name[0] == '.' {
 			c.doc.Faultf(where, "%s and lock_files must be names of files at a pack's root", key)

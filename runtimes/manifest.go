@@ -23,6 +23,9 @@ type Manifest struct {
 	// or directory of the pack, relative to the file that names it. What it
 	// holds decides what is installed, too. One too many does no harm.
 	Includes []string `yaml:"includes"`
+	// Sources are names of files. An included directory with one of them is built
+	// where it lies, and builds write there: builders see a copy of their own.
+	Sources []string `yaml:"sources"`
 	// Refused are files of other tools that stand for a lock file nobody here
 	// reads: name → what the pack's author should do. They are refused where no
 	// lock file of LockFiles is there: installing past a lock would be silent.

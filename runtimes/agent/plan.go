@@ -25,7 +25,8 @@ type Plan struct {
 	Steps          []Step `json:"steps"`
 }
 
-// Copy copies one regular file. Missing directories of To are made.
+// Copy copies a regular file, or a directory's files, directories and links; of
+// anything else it makes a fault. Missing directories of To are made.
 type Copy struct {
 	From string `json:"from"` // absolute
 	To   string `json:"to"`   // absolute; replaced if it exists

@@ -176,10 +176,10 @@ type Mount struct {
 // Tmpfs is a file system in memory, charged to the container.
 type Tmpfs struct {
 	Path   string
-	Size   int64 // bytes
-	Inodes int64 // 0 = the kernel's default
-	Exec   bool  // programs on it may be run
-	Mode   uint32
+	Size   int64  // bytes
+	Inodes int64  // 0 = the kernel's default
+	Exec   bool   // programs on it may be run
+	Mode   uint32 // 0 = it is the container's user's own
 }
 
 // Limits bound a container. There are no defaults: Validate refuses a zero.

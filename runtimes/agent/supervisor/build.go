@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"attune/runtimes/agent"
 )
@@ -77,7 +76,7 @@ func stepEnv(env []string) []string {
 func (b *builder) carryOut(ctx context.Context, plan agent.Plan) int {
 	for _, c := range plan.Copy {
 		fmt.Fprintf(b.out, "==> copy: %s %s\n", quoted(c.From), quoted(c.To))
-		if err := copyFile(c.From, c.To); err != nil {
+		if err := copyTree(c.From, c.To); err != nil {
 			fmt.Fprintf(b.out, "==> copy failed: %v\n", err)
 			return exitOwnFault
 		}
@@ -97,11 +96,7 @@ func (b *builder) step(ctx context.Context, s agent.Step) int {
 		fmt.Fprintf(b.out, "==> %s failed: %v\n", s.Name, err)
 		return exitNotFound
 	}
-	words := make([]string, len(argv))
-	for i, a := range argv {
-		words[i] = quoted(a)
-	}
-	fmt.Fprintf(b.out, "==> %s: %s\n", s.Name, strings.Join(words, " "))
+	fmt.Fprintf(b.out, "==> %s: %s\n", s.Name, brief(argv))
 	code, how := b.run(ctx, path, argv, s.Dir)
 	if code != 0 {
 		fmt.Fprintf(b.out, "==> %s failed: %s\n", s.Name, how)
@@ -176,35 +171,42 @@ func (b *builder) kill() {
 	}
 }
 
+// Bounds of an announced command and of each of its words, in bytes.
+const (
+	maxBrief = 300
+	maxWord  = 100
+)
+
+// brief is a command as it is announced: enough to know it by, with the manifest
+// that often comes last. Whole programs stand in some arguments: each ends where
+// its first line does.
+func brief(argv []string) string {
+	words := make([]string, len(argv))
+	for i, arg := range argv {
+		first, _, more := strings.Cut(arg, "\n")
+		words[i] = cut(quoted(first), maxWord)
+		if more && !strings.HasSuffix(words[i], "…") {
+			words[i] += "…"
+		}
+	}
+	return cut(strings.Join(words, " "), maxBrief)
+}
+
+// cut shortens a text between two characters, and shows it.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most] + "…"
+}
+
 // quoted makes an argument readable and keeps it on its line.
 func quoted(s string) string {
 	if q := strconv.Quote(s); s == "" || strings.ContainsAny(s, " \t") || q != `"`+s+`"` {
 		return q
 	}
 	return s
-}
-
-// copyFile copies a regular file and makes the directories that it needs.
-func copyFile(from, to string) error {
-	in, err := os.OpenFile(from, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo must not hold us
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	st, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", from)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644|st.Mode()&0o111)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,7 +105,7 @@ func TestBuild(t *testing.T) {
 		},
 		{
 			"arguments stay on their line", []agent.Step{step("one", agent.Alternative{Argv: []string{"true", "a\nb", "", "c"}})},
-			0, "==> one: true \"a\\nb\" \"\" c\n",
+			0, "==> one: true a… \"\" c\n",
 		},
 		{
 			"no input", []agent.Step{step("one", agent.Alternative{Argv: []string{"cat"}})},
@@ -138,6 +139,29 @@ func TestBuildCopies(t *testing.T) {
 	fifo := filepath.Join(dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	tree := filepath.Join(dir, "tree")
+	for _, name := range []string{"a/b/run.sh", "c"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(tree, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(tree, name), []byte(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/no/such", filepath.Join(tree, "a", "link")); err != nil {
+		t.Fatal(err)
+	}
+	target := t.TempDir()
+	plan.Copy = []agent.Copy{{From: tree, To: target}}
+	if code, output := build(t, plan); code != 0 {
+		t.Errorf("copy of a directory: exit %d, output %q", code, output)
+	}
+	got, err := os.ReadFile(filepath.Join(target, "a", "b", "run.sh"))
+	info, statErr := os.Stat(filepath.Join(target, "c"))
+	link, linkErr := os.Readlink(filepath.Join(target, "a", "link"))
+	if string(got) != "a/b/run.sh" || link != "/no/such" || err != nil || statErr != nil || linkErr != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the copy holds %q, %q, %v (%v, %v, %v)", got, link, info, err, statErr, linkErr)
 	}
 	for _, from := range []string{fifo, dir, "/dev/zero", "/no/such"} {
 		plan.Copy = []agent.Copy{{From: from, To: to}}
@@ -238,5 +262,27 @@ func TestPlansThatAreRefused(t *testing.T) {
 	c.Env = []string{"PATH=/bin"}
 	if output, err := c.CombinedOutput(); c.ProcessState.ExitCode() != 125 {
 		t.Errorf("build without a plan: %v, output %q; want exit 125", err, output)
+	}
+}
+
+// TestBriefCommands: a program that is an argument doesn't fill the log.
+func TestBriefCommands(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", 80)
+	for _, test := range []struct {
+		argv []string
+		want string
+	}{
+		{[]string{"uv", "pip", "install", "-r", "/opt/a b.txt"}, `uv pip install -r "/opt/a b.txt"`},
+		{[]string{"python3", "-c", "import os\nimport sys\n", "/env"}, `python3 -c "import os"… /env`},
+		{[]string{"sh", "-c", "\ntrue", "x"}, `sh -c ""… x`},
+		{[]string{"echo", long, "-r", "/pack/requirements.txt"}, `echo ` + strings.Repeat("é", 50) + "… -r /pack/requirements.txt"},
+		{[]string{"x" + long + "\ny"}, "x" + strings.Repeat("é", 49) + "…"},
+		{[]string{strings.Repeat("x", 100), strings.Repeat("x", 100)}, strings.Repeat("x", 100) + " " + strings.Repeat("x", 100)},
+		{slices.Repeat([]string{"word"}, 100), strings.Repeat("word ", 60) + "…"},
+	} {
+		if got := brief(test.argv); got != test.want {
+			t.Errorf("brief(%.40q) = %s, want %s", test.argv, got, test.want)
+		}
 	}
 }

@@ -34,7 +34,7 @@ func convert(spec container.Spec, mounts []mount.Mount, image imageFacts) reques
 		},
 		host: &api.HostConfig{
 			Mounts:      mounts,
-			Tmpfs:       tmpfs(spec.Tmpfs),
+			Tmpfs:       tmpfs(spec.Tmpfs, spec.User),
 			NetworkMode: networkMode(spec.Network),
 			LogConfig:   logConfig(spec.KeepLogs),
 			Runtime:     spec.Runtime,
@@ -75,7 +75,7 @@ func environment(env, imageKeys []string) []string {
 }
 
 // tmpfs is not part of the mounts because there older engines can't limit inodes.
-func tmpfs(list []container.Tmpfs) map[string]string {
+func tmpfs(list []container.Tmpfs, user string) map[string]string {
 	options := make(map[string]string)
 	for _, t := range list {
 		exec := "noexec"
@@ -83,6 +83,11 @@ func tmpfs(list []container.Tmpfs) map[string]string {
 			exec = "exec"
 		}
 		o := fmt.Sprintf("rw,nosuid,nodev,%s,size=%d,mode=%o", exec, t.Size, t.Mode)
+		if t.Mode == 0 {
+			// A mode alone would not do: where it covers a directory, runc gives it that one's.
+			uid, gid, _ := strings.Cut(user, ":")
+			o = fmt.Sprintf("rw,nosuid,nodev,%s,size=%d,mode=700,uid=%s,gid=%s", exec, t.Size, uid, gid)
+		}
 		if t.Inodes > 0 {
 			o += fmt.Sprintf(",nr_inodes=%d", t.Inodes)
 		}

@@ -147,10 +147,11 @@ func TestTmpfsLimits(t *testing.T) {
 	s := spec(`cp /bin/true /exec/t && /exec/t || echo exec; cp /bin/true /tmp/t && /tmp/t 2>/dev/null && echo noexec
 		head -c 3000000 /dev/zero >/tmp/big 2>/dev/null && echo size; rm /tmp/big
 		for n in $(seq 40); do touch /tmp/$n 2>/dev/null; done; [ $(ls /tmp | wc -l) -lt 32 ] || echo inodes
-		stat -c %a /tmp /exec; grep -E ' /(tmp|exec) ' /proc/mounts | grep -v nosuid,nodev`)
+		touch /own/file; stat -c %a /tmp /exec; stat -c '%u %U' /own | grep -v "^$(id -u) "; grep -E ' /(tmp|exec) ' /proc/mounts | grep -v nosuid,nodev`)
 	s.Tmpfs = []container.Tmpfs{
 		{Path: "/tmp", Size: 2 << 20, Inodes: 32, Mode: 0o1777},
 		{Path: "/exec", Size: 1 << 20, Exec: true, Mode: 0o777},
+		{Path: "/own", Size: 1 << 20},
 	}
 	if _, output := containertest.Run(t, engine, s); output != "1777\n777\n" {
 		t.Errorf("output = %q", output)
