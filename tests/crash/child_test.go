@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,6 +212,12 @@ func (c *child) ensure(ctx context.Context, o order) {
 			Dependencies: runtimes.Dependencies{ManifestFile: "deps.txt", InstallCommand: []string{"/bin/cp", "{manifest_path}", "{env_dir}/deps"}},
 		},
 	}
+	// To go back to what isn't there changes nothing; but it reads the pack and
+	// notes what that asks for, as Ensure does first. Status asks only.
+	if err := c.cache.Rollback(r, strings.Repeat("0", 32)); !errors.Is(err, envcache.ErrNoGeneration) {
+		c.say(c.outcome(word{ID: o.ID, Begun: true}, err))
+		return
+	}
 	status, err := c.cache.Status(r)
 	c.say(word{ID: o.ID, Begun: true, Digest: status.Digest})
 	if err != nil {
@@ -223,10 +230,16 @@ func (c *child) ensure(ctx context.Context, o order) {
 		defer cancel()
 	}
 	began := time.Now()
+	// While an earlier generation serves no call builds: Run's part is done here.
+	c.cache.Plan([]*envcache.Recipe{r})
 	env, err := c.cache.Ensure(ctx, r)
 	w := word{ID: o.ID, Digest: status.Digest, Answer: ready, Took: time.Since(began)}
 	if env != nil {
 		w.Got, w.Dir = env.Digest, env.Dir
+		env.Release()
+	}
+	if status, err := c.cache.Status(r); err == nil && w.Got != w.Digest && status.NextRetry != nil {
+		w.Retry = *status.NextRetry
 	}
 	c.say(c.outcome(w, err))
 }
