@@ -33,6 +33,7 @@ type Options struct {
 	GatewayID  string
 	AgentDir   string            // holds the agent
 	CADir      string            // holds the certificate bundle; empty = none
+	SecretsDir string            // of this volume's gateways, in memory; empty = a directory of the volume
 	Vars       map[string]string // process variables of builders: index settings
 	Indexes    map[string]Index  // that packs may choose, by NAME or NAME.RUNTIME
 	Network    container.Network // of builders
@@ -103,7 +104,7 @@ func New(o Options) (*Cache, error) {
 	}
 	c := &Cache{
 		Options: o,
-		volume:  volume{root: o.Root},
+		volume:  volume{root: o.Root, memory: o.SecretsDir},
 		slots:   make(chan struct{}, o.Limits.Concurrency),
 		flights: make(map[key]*flight),
 		planned: make(map[key]*Recipe),

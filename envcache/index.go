@@ -106,10 +106,14 @@ func (c *Cache) indexSecrets(r *Recipe) []string {
 const credentialsFile = "credentials"
 
 // secrets is where the files of running builders are. Nobody but the gateway
-// passes it; a builder is shown its own directory by a mount. They are on the
-// volume's disk: an engine can be shown nothing of a gateway's memory, which may
-// be another container's, and a tmpfs of its own would begin empty.
-func (v volume) secrets() string              { return filepath.Join(v.root, ".secrets") }
+// passes it; a builder is shown its own directory by a mount.
+func (v volume) secrets() string {
+	if v.memory != "" {
+		return v.memory
+	}
+	return filepath.Join(v.root, ".secrets")
+}
+
 func (v volume) secret(attempt string) string { return filepath.Join(v.secrets(), attempt) }
 
 // useIndex shows the index of a recipe to its builder: the address by process

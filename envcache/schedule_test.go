@@ -226,7 +226,7 @@ func (w *scheduleWorld) atRest() {
 	if !w.file { // as in the model: what lost its attempt can't be told from a builder of another volume
 		left = slices.DeleteFunc(left, func(c *memContainer) bool {
 			attempt := c.spec.Labels[labelAttempt]
-			return attempt != "" && !(volume{w.root}).hasAttempt(attempt)
+			return attempt != "" && !(volume{root: w.root}).hasAttempt(attempt)
 		})
 	}
 	if len(left) > 0 {

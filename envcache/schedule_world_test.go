@@ -235,14 +235,14 @@ func (w *scheduleWorld) builderStarted(c *memContainer) {
 			w.violate("I2: two builders of %s run", digest)
 		}
 	}
-	if err := (volume{w.root}).recentFailure(digest); w.file && err != nil {
+	if err := (volume{root: w.root}).recentFailure(digest); w.file && err != nil {
 		w.violate("I8: a builder is started within the back-off")
 	}
 }
 
 // whole says what is wrong with a generation.
 func (w *scheduleWorld) whole(digest string) string {
-	v := volume{w.root}
+	v := volume{root: w.root}
 	if marker, err := v.published(digest); err != nil || marker == nil {
 		return fmt.Sprintf("%s with marker %+v, %v", digest, marker, err)
 	}
@@ -256,7 +256,7 @@ func (w *scheduleWorld) whole(digest string) string {
 
 // check looks at the volume.
 func (w *scheduleWorld) check() string {
-	v := volume{w.root}
+	v := volume{root: w.root}
 	entries, err := os.ReadDir(v.store())
 	if err != nil {
 		w.violate("%v", err)

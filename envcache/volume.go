@@ -23,7 +23,10 @@ const listingFile = ".attune-files"
 
 // volume is the directory that gateways and containers share. What correctness
 // rests on (publishing once, never by halves) is here, and asks no lock.
-type volume struct{ root string }
+type volume struct {
+	root   string
+	memory string // for secrets; empty = below root
+}
 
 // Directories of the volume. Names that begin with a dot can't be pack refs.
 func (v volume) store() string               { return filepath.Join(v.root, ".store") }

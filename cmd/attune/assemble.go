@@ -171,7 +171,7 @@ func (g *gateway) newCache(root string, box *runtimes.Box, environ []string, eve
 			Memory: int64(build.Memory), CPU: build.CPU, Keep: build.Keep, PruneAfter: time.Duration(build.PruneAfter),
 			CacheBytes: int64(build.CacheBytes),
 		},
-		Log: g.log, Events: events,
+		SecretsDir: g.secretsDir(root), Log: g.log, Events: events,
 	}
 	if g.redis != nil {
 		options.Shared = g.redis.Leaser()

@@ -97,9 +97,12 @@ type Info struct {
 	// SubpathMounts says that a volume's directory can be mounted by itself
 	// (API 1.45); older engines bind the volume's mountpoint.
 	SubpathMounts bool
-	OSType        string // "linux"
-	Architecture  string // Go's name: "amd64"
-	RootDir       string // where the engine keeps its data, as the engine sees it
+	// SameMachine says that any path of the gateway's is the engine's, too: it
+	// runs beside the engine, and in no container.
+	SameMachine  bool
+	OSType       string // "linux"
+	Architecture string // Go's name: "amd64"
+	RootDir      string // where the engine keeps its data, as the engine sees it
 }
 
 // Image is an image that the engine has.

@@ -127,6 +127,7 @@ func (e *Engine) Info(ctx context.Context) (container.Info, error) {
 		APIVersion:    e.client.ClientVersion(),
 		Isolated:      true,
 		SubpathMounts: e.subpathMounts(),
+		SameMachine:   e.paths.self == nil && strings.HasPrefix(e.client.DaemonHost(), "unix://"),
 		OSType:        version.Os,
 		Architecture:  version.Arch,
 		RootDir:       info.DockerRootDir,

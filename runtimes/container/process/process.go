@@ -48,7 +48,7 @@ func New(options Options) *Engine {
 
 // Info describes the engine.
 func (e *Engine) Info(ctx context.Context) (container.Info, error) {
-	return container.Info{Name: "process", OSType: runtime.GOOS, Architecture: runtime.GOARCH}, container.Ended(ctx)
+	return container.Info{Name: "process", SameMachine: true, OSType: runtime.GOOS, Architecture: runtime.GOARCH}, container.Ended(ctx)
 }
 
 // Image accepts every reference: the machine is the image. The ID is the same
