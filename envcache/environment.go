@@ -28,7 +28,7 @@ type Environment struct {
 // pruned. Call it once for each Ensure.
 func (e *Environment) Release() {
 	if e.holders.Add(-1) == 0 {
-		e.reference.Close() // it was only read
+		_ = unlock(e.reference) // it was only read
 	}
 }
 
@@ -64,7 +64,7 @@ func (c *Cache) open(digest string) (*Environment, error) {
 	}
 	marker, err := c.volume.published(digest)
 	if err != nil || marker == nil {
-		return nil, errors.Join(err, reference.Close())
+		return nil, errors.Join(err, unlock(reference))
 	}
 	env := &Environment{
 		Digest: digest, Dir: c.volume.generation(digest), reference: reference,

@@ -125,12 +125,16 @@ func (l *fileLease) Lost() <-chan struct{} { return l.lost }
 // over.
 func (l *fileLease) Release(context.Context) error {
 	l.once.Do(func() {
-		// Closing alone is not enough: a child between fork and exec has a copy
-		// of the descriptor, and would keep the lock for that moment.
-		unlock := unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
-		if err := errors.Join(unlock, l.file.Close()); err != nil {
+		if err := unlock(l.file); err != nil {
 			l.err = fmt.Errorf("release lease: %w", err)
 		}
 	})
 	return l.err
+}
+
+// unlock frees a file's lock and closes it. Closing alone is not enough: a child
+// between fork and exec has a copy of the descriptor, and would keep the lock
+// for that moment.
+func unlock(file *os.File) error {
+	return errors.Join(unix.Flock(int(file.Fd()), unix.LOCK_UN), file.Close())
 }

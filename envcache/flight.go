@@ -69,6 +69,7 @@ func (c *Cache) fly(f *flight) {
 		if p := recover(); p != nil { // a fault of ours in one build must not end all calls
 			c.Log.Error("panic in a build", "pack", f.recipe.Pack, "panic", p, "stack", string(debug.Stack()))
 			f.err = asFailure(fmt.Errorf("panic: %v", p))
+			c.at(f, PhaseFailed, f.err)
 			c.leave(f)
 		}
 	}()

@@ -163,7 +163,7 @@ func (v volume) seize(digest string) (release func(), err error) {
 		}
 		return nil, err
 	}
-	return func() { file.Close() }, nil
+	return func() { _ = unlock(file) }, nil
 }
 
 // forgetIdentity removes a pack's identity if none of its environments is left.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -372,5 +373,37 @@ func TestDesertRemovesWhatDeletedPacksLeft(t *testing.T) {
 	first.Retain(nil)
 	if err := c.Desert(t.Context(), exists); err != nil || c.Has("held", "sh") {
 		t.Errorf("Desert() = %v, or what nobody holds any more is left", err)
+	}
+}
+
+// A child between fork and exec has copies of all descriptors, and with them of
+// the locks: releasing must not wait for it.
+func TestReleaseDoesNotWaitForCopies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.gateway(t, nil)
+	env := mustEnsure(t, c, r.recipe(t, "true"))
+	copied, err := syscall.Dup(int(env.reference.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(copied)
+	env.Release()
+	c.Retain(nil)
+	release, err := c.volume.seize(env.Digest)
+	if release == nil {
+		t.Fatalf("seize() = nil, %v, while only a copy of the descriptor is open", err)
+	}
+	other, err := syscall.Open(c.volume.reference(env.Digest), syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(other)
+	if err := syscall.Flock(other, syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
+		t.Error("a seized reference could be locked")
+	}
+	release()
+	if err := syscall.Flock(other, syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+		t.Errorf("a released reference can't be locked: %v", err)
 	}
 }
