@@ -191,7 +191,7 @@ func (w *scheduleWorld) settled(cache *Cache, recipe *Recipe) {
 			cache.tend(context.Background())
 			time.Sleep(time.Second)
 		case errors.As(err, &failure):
-			time.Sleep(max(time.Until(failure.NextRetry), time.Millisecond))
+			time.Sleep(max(time.Until(failure.NextRetry), time.Second))
 		case !errors.As(err, &building):
 			w.violate("Ensure() = %v", err)
 			return

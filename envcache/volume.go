@@ -84,11 +84,16 @@ var ErrDamaged = errors.New("the environment is damaged: its marker is not what 
 // but a whole marker of that very digest is ErrDamaged.
 func (v volume) published(digest string) (*Marker, error) {
 	content, err := os.ReadFile(v.marker(digest))
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(v.generation(digest)); err == nil {
-			return nil, damaged(v.generation(digest)) // nobody makes one without a marker
+	// Nobody makes a generation without a marker. It may have been published
+	// between two looks, and so it is looked at again; and pruned.
+	for there := 0; errors.Is(err, fs.ErrNotExist); there++ {
+		if _, err := os.Lstat(v.generation(digest)); err != nil {
+			return nil, nil
 		}
-		return nil, nil
+		if there > 2 {
+			return nil, damaged(v.generation(digest))
+		}
+		content, err = os.ReadFile(v.marker(digest))
 	}
 	if err != nil {
 		return nil, err

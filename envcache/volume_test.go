@@ -105,6 +105,36 @@ func TestPublishOntoADamagedGeneration(t *testing.T) {
 	r.nothingLeft(t)
 }
 
+// Who looks while it is published sees nothing or all, and no damage.
+func TestPublishedUnderALook(t *testing.T) {
+	t.Parallel()
+	v := newVolume(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 2000 {
+			dir := filepath.Join(v.attempts(), "a")
+			err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, markerFile), []byte(`{"digest":"`+someDigest+`"}`), 0o644),
+				os.Rename(dir, v.generation(someDigest)))
+			trash, hideErr := v.hide(v.generation(someDigest))
+			if err = errors.Join(err, hideErr, os.RemoveAll(trash)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for {
+		if _, err := v.published(someDigest); err != nil {
+			t.Fatalf("published() = %v", err)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}
+
 func TestDamageIsNamedWithItsCure(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]struct {
