@@ -320,6 +320,9 @@ func (w *scheduleWorld) checkPruned(v volume, entries []os.DirEntry) {
 }
 
 func (w *scheduleWorld) checkPointer(v volume) {
+	// The pointer first: what is shown is written before it flips, and gateways
+	// that nothing stops go on meanwhile.
+	pointer := v.pointsAt("demo", "sh")
 	wish, err := v.wish("demo", "sh")
 	if err != nil {
 		w.violate("%v", err)
@@ -331,11 +334,9 @@ func (w *scheduleWorld) checkPointer(v volume) {
 	if wish.Digest != "" {
 		w.digests[wish.Digest] = true
 	}
-	pointer := v.pointsAt("demo", "sh")
-	if pointer == "" || pointer == w.pointer {
+	if pointer == "" || pointer == w.pointer || pointer != v.pointsAt("demo", "sh") {
 		return
 	}
-	// The revision shown is written first, with its digest; then the pointer flips.
 	if len(wish.History) == 0 || wish.History[0] != pointer {
 		w.violate("I6: the pointer leads to %s, and %+v is to be shown", pointer, wish)
 	}
