@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Desert removes the environments of packs that don't exist any more: of those
+// RemoveDeserted removes the environments of packs that don't exist any more: of those
 // that were deleted while no gateway looked. One that anybody uses stays, for
 // another gateway may have a pack that this one doesn't.
-func (c *Cache) Desert(ctx context.Context, exists func(pack string) bool) error {
+func (c *Cache) RemoveDeserted(ctx context.Context, exists func(pack string) bool) error {
 	entries, err := os.ReadDir(c.volume.packs())
 	if err != nil {
 		return err
@@ -23,13 +23,13 @@ func (c *Cache) Desert(ctx context.Context, exists func(pack string) bool) error
 		case !wished:
 			errs = append(errs, c.volume.forgetIdentity(pack))
 		case isName(pack) && isName(runtime):
-			errs = append(errs, c.desert(ctx, pack, runtime))
+			errs = append(errs, c.removeUnused(ctx, pack, runtime))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (c *Cache) desert(ctx context.Context, pack, runtime string) error {
+func (c *Cache) removeUnused(ctx context.Context, pack, runtime string) error {
 	w, err := c.volume.wish(pack, runtime)
 	if err != nil {
 		return err

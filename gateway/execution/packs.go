@@ -128,6 +128,12 @@ func (p *Packs) exists(ref string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// empty: a directory without any pack is more likely one that isn't mounted than
+// one whose packs were all deleted, and nothing is concluded from it.
+func empty(catalog *pack.Catalog) bool {
+	return len(catalog.Packs())+len(catalog.Broken()) == 0
+}
+
 // Provisioner has the environments of packs built before anybody calls, and
 // cleans up after packs that go.
 type Provisioner struct {
@@ -139,8 +145,10 @@ type Provisioner struct {
 // Start removes what deleted packs have left, begins the builds of all that
 // isn't ready, and doesn't wait for them.
 func (p *Provisioner) Start(ctx context.Context) {
-	if err := p.Inventory.Cache.Desert(ctx, p.Packs.exists); err != nil {
-		p.Inventory.Logger.Warn("environments of deleted packs could not be removed", "error", err)
+	if !empty(p.Packs.Catalog()) {
+		if err := p.Inventory.Cache.RemoveDeserted(ctx, p.Packs.exists); err != nil {
+			p.Inventory.Logger.Warn("environments of deleted packs could not be removed", "error", err)
+		}
 	}
 	if p.Ahead {
 		p.Inventory.Cache.Plan(p.Inventory.Recipes())
@@ -153,6 +161,9 @@ func (p *Provisioner) Start(ctx context.Context) {
 func (p *Provisioner) Changed(ctx context.Context, before, after *pack.Catalog) {
 	p.Inventory.Cache.Retain(p.Inventory.Recipes())
 	for _, gone := range p.Packs.gone(before, after) {
+		if empty(after) {
+			break
+		}
 		for _, rt := range runtimesOf(gone) {
 			if err := p.Inventory.Cache.Remove(ctx, string(gone.Ref), rt.Name); err != nil {
 				p.Inventory.Logger.Warn("environment of a deleted pack could not be removed", "pack", gone.Ref, "runtime", rt.Name, "error", err)
