@@ -33,15 +33,11 @@ func (s *Server) invokeStream(c *fiber.Ctx, call *call, request execution.Reques
 	watched, release := s.watch(c.Context().Conn())
 	ctx, cancel := context.WithCancelCause(watched)
 	followed := s.follow(ctx, request)
-	select {
-	case <-followed.accepted:
-	case <-followed.done:
-		if followed.outcome == nil {
-			err := cutOff(ctx, followed.failure())
-			cancel(nil)
-			release()
-			return err
-		}
+	if !followed.begun() && followed.outcome == nil {
+		err := cutOff(ctx, followed.failure())
+		cancel(nil)
+		release()
+		return err
 	}
 	call.execution = request.ID
 	c.Set("Attune-Execution-Id", request.ID)
@@ -87,6 +83,21 @@ type followed struct {
 	done     chan struct{} // closed when outcome and err are set
 	outcome  *execution.Outcome
 	err      error
+}
+
+// begun waits until the call is accepted, or done without that.
+func (f *followed) begun() bool {
+	select {
+	case <-f.accepted:
+		return true
+	case <-f.done:
+	}
+	select { // both may be closed by now, and a select takes either
+	case <-f.accepted:
+		return true
+	default:
+		return false
+	}
 }
 
 // followedEvents is how many events a client may be behind before it loses

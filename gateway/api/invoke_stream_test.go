@@ -180,6 +180,21 @@ func TestInvokeStreamEndsWithTheProblem(t *testing.T) {
 	w.works(t)
 }
 
+// A call that was accepted and failed in the same moment has events all the same.
+func TestAcceptedBeforeItWasDone(t *testing.T) {
+	t.Parallel()
+	closed := make(chan struct{})
+	close(closed)
+	for range 100 {
+		if f := (&followed{accepted: closed, done: closed}); !f.begun() {
+			t.Fatal("begun() = false for an accepted call")
+		}
+	}
+	if f := (&followed{accepted: make(chan struct{}), done: closed}); f.begun() {
+		t.Error("begun() = true for a call that was refused")
+	}
+}
+
 func TestPanicInAStreamIsAProblem(t *testing.T) {
 	t.Parallel()
 	w := serve(t, Limits{})
