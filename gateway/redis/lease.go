@@ -10,7 +10,8 @@ import (
 )
 
 // lease is a held lease. One goroutine renews it from start to Release, or
-// until it is lost; a timer declares it lost even while a renewal hangs.
+// until it is lost; a timer declares it lost even while a renewal hangs,
+// before anyone else can have it.
 type lease struct {
 	client *Client
 	name   string
@@ -34,7 +35,14 @@ const (
 	renewalsPerTTL = 3
 	// maxRenewal bounds one renewal, and so how long Release may have to wait.
 	maxRenewal = 2 * time.Second
+	// expiryMargin is the part of a ttl by which the holder counts a lease as
+	// lost before Redis ends it: time for a clock that drifts and for a busy
+	// machine to wake who must stop.
+	expiryMargin = 10
 )
+
+// safe is when a lease that was asked for at a time must be counted as lost.
+func (l *lease) safe(asked time.Time) time.Time { return asked.Add(l.ttl - l.ttl/expiryMargin) }
 
 // start begins renewing. The lease was asked for at a time that has a monotonic
 // clock: a step of the wall clock neither loses nor prolongs it.
@@ -43,7 +51,7 @@ func (l *lease) start(asked time.Time) {
 	l.stop, l.stopped = cancel, make(chan struct{})
 	l.lost = make(chan struct{})
 	l.lose = sync.OnceFunc(func() { close(l.lost) })
-	l.expiry = time.AfterFunc(time.Until(asked.Add(l.ttl)), l.lose)
+	l.expiry = time.AfterFunc(time.Until(l.safe(asked)), l.lose)
 	go func() {
 		defer close(l.stopped)
 		defer l.expiry.Stop()
@@ -76,7 +84,7 @@ func (l *lease) keep(ctx context.Context, asked time.Time) {
 			l.lose()
 			return
 		}
-		if !l.expiry.Reset(time.Until(asked.Add(l.ttl))) {
+		if !l.expiry.Reset(time.Until(l.safe(asked))) {
 			// It was declared lost before the reply came, and stays so.
 			l.expiry.Stop()
 			l.lose()
@@ -94,8 +102,8 @@ func (l *lease) renew(ctx context.Context, interval time.Duration) (asked time.T
 	return asked, mine, err
 }
 
-// Lost implements envcache.Lease. It is closed at the latest when ttl has passed
-// since the last renewal that Redis confirmed was sent.
+// Lost implements envcache.Lease. It is closed at the latest when nine tenths of
+// the ttl have passed since the last renewal that Redis confirmed was sent.
 func (l *lease) Lost() <-chan struct{} { return l.lost }
 
 // Release implements envcache.Lease. When it returns nothing renews any more,

@@ -109,7 +109,7 @@ func TestAcquireWithoutAReplyIsAbandoned(t *testing.T) {
 func TestLostBeforeAnotherHasIt(t *testing.T) {
 	t.Parallel()
 	p, behind, beside := through(t)
-	held := mustAcquire(t, behind, 300*time.Millisecond)
+	held := mustAcquire(t, behind, time.Second)
 	p.set(func(p *proxy) { p.refuse = true })
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
