@@ -12,7 +12,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X 
 RUNTIME_IMAGES := shell python node
 
 # Reaping is left to the tests themselves: testcontainers' own reaper is an image from a registry.
-TEST := TESTCONTAINERS_RYUK_DISABLED=true ATTUNE_REQUIRE_DOCKER=1 go test -timeout 25m $(if $(RACE),-race)
+TEST := TESTCONTAINERS_RYUK_DISABLED=true ATTUNE_REQUIRE_DOCKER=1 go test -timeout 30m $(if $(RACE),-race)
 
 export STATICCHECK := $(CURDIR)/.tools/staticcheck-$(STATICCHECK_VERSION)
 
@@ -41,7 +41,9 @@ images: engine linux-programs ## build all images
 test: engine images ## run all tests (RACE=1: with the race detector)
 	@scripts/compose.sh version >/dev/null
 	@$(if $(RACE),scripts/go.sh race)
-	$(TEST) ./...
+	$(TEST) $$(go list ./... | grep -v '^attune/tests')
+	@# One after the other: each of them keeps the whole machine busy.
+	$(TEST) -p 1 ./tests/...
 
 chaos: engine images ## crash gateways in 200 random ways (RACE=1; a failure prints its seed)
 	@$(if $(RACE),scripts/go.sh race)
