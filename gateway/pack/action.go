@@ -87,12 +87,12 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		EntryPoint:      l.entryPoint(doc, a.EntryPoint, runtime),
 		ParameterFormat: choose(doc, "parameter_format", a.ParameterFormat, []Format{FormatJSON, FormatDotenv, FormatYAML}, nil),
 		OutputFormat:    choose(doc, "output_format", a.OutputFormat, []Format{FormatText, FormatJSON, FormatYAML, FormatJSONL}, nil),
+		Delivery:        choose(doc, "parameter_delivery", a.ParameterDelivery, []Delivery{DeliverStdin, DeliverFile}, nil),
 		Timeout:         timeout(doc, a.Timeout),
 		Network:         network(doc, a.Network, pack.Network),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
 	}
-	choose(doc, "parameter_delivery", a.ParameterDelivery, []string{"stdin"}, []string{"file"})
 	choose(doc, "isolation", a.Isolation, []string{"process"}, []string{"worker", "container"})
 	if doc.Has("concurrency") && a.Concurrency != 1 {
 		doc.Faultf(at("concurrency"), "concurrency other than 1 is not supported yet")
@@ -200,11 +200,16 @@ func (l *loader) examples(doc *strictyaml.Document, examples []any, parameters *
 			continue // a fault already
 		}
 		where := at("examples", fmt.Sprint(i))
+		for _, name := range parameters.Secrets() {
+			if object, ok := example.(map[string]any); ok && object[name] != nil {
+				doc.Faultf(where, "examples[%d] gives the secret %s, and is shown to everybody: leave that out", i, name)
+			}
+		}
 		_, found, err := parameters.Apply(encoded)
 		if err != nil {
 			doc.Faultf(where, "examples[%d]: %v", i, err)
 		}
-		for _, problem := range found {
+		for _, problem := range parameters.withoutMissingSecrets(found) {
 			doc.Faultf(where, "examples[%d] doesn't fit the parameters: %s %s", i, cmp.Or(problem.Pointer, "it"), problem.Detail)
 		}
 	}

@@ -226,15 +226,15 @@ func TestActionFaults(t *testing.T) {
 			"entry_point: a.sh\nparameter_format: toml\noutput_format: dotenv\nparameter_delivery: env\nisolation: vm\n",
 			[]string{
 				`:3: parameter_format "toml" doesn't exist: there is dotenv, json, yaml`, `:4: output_format "dotenv" doesn't exist: there is json, jsonl, text, yaml`,
-				`:5: parameter_delivery "env" doesn't exist: there is stdin`, `:6: isolation "vm" doesn't exist: there is process`,
+				`:5: parameter_delivery "env" doesn't exist: there is file, stdin`, `:6: isolation "vm" doesn't exist: there is process`,
 			},
 		},
 		"later": {
-			"entry_point: a.sh\nparameter_delivery: file\nisolation: worker\nconcurrency: 4\npreload: [x]\nmin_warm: 1\nmax_instances: 2\nhttp: []\nretry: {}\n",
+			"entry_point: a.sh\nenabled: true\nisolation: worker\nconcurrency: 4\npreload: [x]\nmin_warm: 1\nmax_instances: 2\nhttp: []\nretry: {}\n",
 			[]string{
 				":6: preload is not supported yet: leave it out", ":7: min_warm is not supported yet: leave it out", ":8: max_instances is not supported yet: leave it out",
 				":9: http is not supported yet: leave it out", ":10: retry is not supported yet: leave it out",
-				":3: parameter_delivery file is not supported yet: use stdin", ":4: isolation worker is not supported yet: use process",
+				":4: isolation worker is not supported yet: use process",
 				":5: concurrency other than 1 is not supported yet",
 			},
 		},
@@ -243,7 +243,17 @@ func TestActionFaults(t *testing.T) {
 		"endless":     {"entry_point: a.sh\ntimeout: 1e300\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
 		"no duration": {"entry_point: a.sh\ntimeout: soon\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
 		"NaN":         {"entry_point: a.sh\ntimeout: nan\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"secret":      {"entry_point: a.sh\nparameters:\n  token:\n    type: string\n    secret: true\n", []string{":6: parameters: secret: true is not supported yet: leave it out"}},
+		"secret": {
+			"entry_point: a.sh\nparameters:\n  token:\n    secret: true\n    default: hush\noutput_schema:\n  t: {secret: true}\nexamples: [{}]\n",
+			[]string{
+				":6: parameters: token.default would show a secret to everybody who may see the pack: leave it out",
+				":8: output_schema: secret: true is for parameters: in what an action prints, their values are masked anyway",
+			},
+		},
+		"secret example": {
+			"entry_point: a.sh\nparameters:\n  token: {secret: true, required: true}\nexamples:\n  - {}\n  - {parameters: {token: hush}}\n",
+			[]string{":7: examples[1] gives the secret token, and is shown to everybody: leave that out"},
+		},
 		"schema":      {"entry_point: a.sh\nparameters:\n  n:\n    type: int\n  m:\n    requierd: true\n", []string{`:7: unknown key "requierd" in m: did you mean "required"?`}},
 		"schema type": {"entry_point: a.sh\nparameters:\n  n:\n    type: int\n", []string{":5: parameters: n.type must be array, boolean, integer, null, number, object or string"}},
 		"example": {

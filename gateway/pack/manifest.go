@@ -99,8 +99,13 @@ func (l *loader) config(doc *strictyaml.Document, m *manifestFile, pack *Pack) {
 	if synonym(doc, "conf_schema", "config_schema", reflect.DeepEqual(m.ConfSchema, m.ConfigSchema)) {
 		key, pack.ConfigSchema = "config_schema", m.ConfigSchema
 	}
-	if pack.ConfigSchema != nil {
-		l.schema(doc, key, pack.ConfigSchema, forConfig)
+	if pack.ConfigSchema == nil {
+		return
+	}
+	for _, name := range l.schema(doc, key, pack.ConfigSchema, forConfig).Secrets() {
+		if pack.Config[name] != nil {
+			doc.Faultf(at("config", name), "config.%s is a secret, and this file is none: leave it out, make it a parameter of the action, and store it (attune secret set)", name)
+		}
 	}
 }
 

@@ -54,7 +54,8 @@ type Action struct {
 	Parameters      *Schema
 	Output          *Schema // nil = not validated
 	ParameterFormat Format  // FormatJSON, FormatDotenv or FormatYAML
-	OutputFormat    Format  // FormatText, FormatJSON, FormatYAML or FormatJSONL
+	Delivery        Delivery
+	OutputFormat    Format // FormatText, FormatJSON, FormatYAML or FormatJSONL
 	Timeout         time.Duration
 	Network         runtimes.NetworkPolicy // resolved: the action's, or its pack's
 	Limits          runtimes.Limits        // resolved likewise
@@ -70,6 +71,14 @@ const (
 	FormatDotenv Format = "dotenv" // parameters only
 	FormatText   Format = "text"   // output only
 	FormatJSONL  Format = "jsonl"  // output only
+)
+
+// Delivery is how an action's parameters reach its program.
+type Delivery string
+
+const (
+	DeliverStdin Delivery = "stdin"
+	DeliverFile  Delivery = "file" // named by ATTUNE_PARAMETER_FILE; stdin is empty
 )
 
 // Timeouts of an action.
