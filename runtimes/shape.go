@@ -201,5 +201,13 @@ func (b *Box) environ(s *Shape, values, vars, reserved map[string]string) ([]str
 	if err != nil {
 		return nil, fmt.Errorf("runtime %s: env_vars: %w", s.Runtime.Name, err)
 	}
+	if s.Runtime.GetSecret {
+		commands := b.Layout.pick(AgentDir, b.AgentDir) + "/" + commandsDir
+		for i, entry := range env {
+			if strings.HasPrefix(entry, "PATH=") { // behind all else: it must replace nothing
+				env[i] = entry + ":" + commands
+			}
+		}
+	}
 	return env, nil
 }

@@ -213,6 +213,9 @@ func (g *gateway) box(root string, environ []string) (*runtimes.Box, error) {
 	if box.AgentDir, err = runtimes.InstallFile(filepath.Join(root, ".bin"), agent, runtimes.AgentFile, 0o555); err != nil {
 		return nil, fmt.Errorf("install the agent, which belongs beside this program: %w", err)
 	}
+	if err := runtimes.InstallCommands(box.AgentDir); err != nil {
+		return nil, fmt.Errorf("install the commands for actions: %w", err)
+	}
 	bundle := g.config.Build.FindCABundle(environ)
 	if bundle == "" {
 		return box, nil

@@ -2,6 +2,7 @@ package execution
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,7 +11,9 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/pack"
+	"attune/gateway/secret"
 	"attune/runtimes"
+	"attune/runtimes/agent"
 )
 
 // NewID makes an execution's ID: a ULID, so that IDs sort by time.
@@ -20,7 +23,9 @@ func NewID() string { return ulid.Make().String() }
 type call struct {
 	pack      *pack.Pack
 	action    *pack.Action
-	stdin     []byte // the parameters in the action's format
+	document  []byte            // the parameters in the action's format, secrets included
+	secrets   map[string]string // values of the parameters that are secrets
+	masker    *secret.Masker    // of these; nil = none
 	timeout   time.Duration
 	deadline  time.Time
 	arrived   time.Time
@@ -29,12 +34,16 @@ type call struct {
 }
 
 // accept finds the action and checks everything that the caller sent.
-func (r *Runner) accept(request Request) (*call, error) {
+func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 	p, action, err := r.find(request.Action)
 	if err != nil {
 		return nil, err
 	}
-	parameters, problems, err := action.Parameters.Apply(request.Body)
+	stored, err := r.stored(ctx, p.Ref, action)
+	if err != nil {
+		return nil, err
+	}
+	parameters, problems, err := action.Parameters.ApplyWith(request.Body, stored)
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{Code: CodeInvalidJSON, Component: "request", Phase: "validate", Reason: err.Error()},
@@ -46,7 +55,7 @@ func (r *Runner) accept(request Request) (*call, error) {
 		invalid.Parameters = problems
 		return nil, invalid
 	}
-	stdin, err := pack.Encode(parameters, action.ParameterFormat)
+	document, err := pack.Encode(parameters, action.ParameterFormat)
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{
@@ -57,14 +66,15 @@ func (r *Runner) accept(request Request) (*call, error) {
 		}
 	}
 	timeout := min(cmp.Or(request.Timeout, action.Timeout), action.Timeout, r.Limits.MaxTimeout)
-	return &call{
-		pack: p, action: action, stdin: stdin, timeout: timeout,
+	accepted := &call{
+		pack: p, action: action, document: document, timeout: timeout,
 		arrived: request.Arrived, deadline: request.Arrived.Add(timeout), progress: request.Progress,
 		execution: &Execution{
 			ID: request.ID, Action: action.Ref.String(), Pack: string(p.Ref), Gateway: r.GatewayID,
 			Status: StatusRunning, CreatedAt: request.Arrived.UTC(),
 		},
-	}, nil
+	}
+	return accepted, accepted.hide(parameters)
 }
 
 // find looks an action up, and says what is wrong with one that can't be called.
@@ -98,14 +108,35 @@ func (r *Runner) find(name string) (*pack.Pack, *pack.Action, error) {
 
 // reserved are the variables that only the gateway sets.
 func (c *call) reserved(layout runtimes.Layout) map[string]string {
-	return map[string]string{
+	reserved := map[string]string{
 		"ATTUNE_EXEC_ID":            c.execution.ID,
 		"ATTUNE_ACTION":             c.execution.Action,
 		"ATTUNE_PACK":               c.execution.Pack,
 		"ATTUNE_PACK_DIR":           layout.PackDir(c.execution.Pack, c.pack.Dir),
 		"ATTUNE_DEADLINE":           c.deadline.UTC().Format(time.RFC3339Nano),
-		"ATTUNE_PARAMETER_DELIVERY": "stdin",
+		"ATTUNE_PARAMETER_DELIVERY": string(c.action.Delivery),
 		"ATTUNE_PARAMETER_FORMAT":   string(c.action.ParameterFormat),
+	}
+	if c.action.Delivery == pack.DeliverFile {
+		reserved[agent.ParameterFile] = c.file() // the agent knows the directory
+	}
+	return reserved
+}
+
+// file is the name of a parameter file, in the execution's own directory.
+func (c *call) file() string { return "parameters." + string(c.action.ParameterFormat) }
+
+// deliver puts parameters and secrets into a request, to where the action wants
+// them. Programs of runtimes that don't know get_secret have no use for secrets
+// beside the document.
+func (c *call) deliver(request *agent.Request) {
+	if c.action.Delivery == pack.DeliverFile {
+		request.Files = []agent.File{{Name: c.file(), Data: c.document}}
+	} else {
+		request.Stdin = c.document
+	}
+	if c.action.Runtime.GetSecret && len(c.secrets) > 0 {
+		request.Secrets = c.secrets
 	}
 }
 

@@ -103,6 +103,7 @@ func (r *Runner) explain(ctx context.Context, call *call, where string, err erro
 		r.Images.Refresh() // it was removed or replaced: the next call asks anew
 	}
 	e := r.classify(ctx, call, where, err)
+	e.Reason = call.masker.String(e.Reason)
 	e.cause = err
 	return e
 }

@@ -6,27 +6,45 @@ import (
 	"unicode/utf8"
 
 	"attune/gateway/pack"
+	"attune/gateway/secret"
 )
 
-// stream keeps the beginning of what a program prints on one stream. It is
-// bounded by bytes, whatever the lines are.
+// stream keeps the beginning of what a program prints on one stream, with its
+// secrets masked. It is bounded by bytes, whatever the lines are.
 type stream struct {
 	limit   int64 // bytes that the agent forwards
-	kept    bytes.Buffer
-	dropped int64 // bytes beyond limit, counted by the agent
+	masked  *secret.Stream
+	printed int64        // bytes that came, before they were masked
+	kept    bytes.Buffer // a mask may be longer than what it hides: up to twice as much
+	dropped int64        // bytes beyond limit, counted by the agent
 }
 
 // Write implements io.Writer.
-func (s *stream) Write(p []byte) (int, error) { return s.kept.Write(p) }
+func (s *stream) Write(p []byte) (int, error) {
+	s.printed += int64(len(p))
+	s.masked.Write(p, s.keep)
+	return len(p), nil
+}
 
-func (s *stream) total() int64 { return int64(s.kept.Len()) + s.dropped }
+// keep takes what may be shown.
+func (s *stream) keep(p []byte) { s.kept.Write(p) }
+
+// end takes what the mask held back. It may be called again where nothing came
+// before.
+func (s *stream) end(dropped int64) {
+	s.dropped = dropped
+	s.masked.End(dropped > 0, s.keep)
+}
+
+// total is how much the program has printed.
+func (s *stream) total() int64 { return s.printed + s.dropped }
 
 // beyond is how many bytes a log of so many bytes leaves out.
 func (s *stream) beyond(limit int64) int64 {
 	if s.total() <= limit {
 		return 0
 	}
-	return s.total() - int64(len(cutAtRune(s.kept.Bytes(), limit)))
+	return max(0, s.total()-int64(len(cutAtRune(s.kept.Bytes(), limit))))
 }
 
 // log is the kept part for the record: valid UTF-8, at most limit bytes and a
@@ -66,11 +84,11 @@ type output struct {
 	parsed         json.RawMessage // the result, where the output format is structured
 }
 
-func newOutput(l Limits) *output {
+func newOutput(l Limits, masker *secret.Masker) *output {
 	// One byte more than the limit tells "exactly" from "too much".
 	return &output{
-		stdout:      stream{limit: max(l.Result, l.Log) + 1},
-		stderr:      stream{limit: l.Log + 1},
+		stdout:      stream{limit: max(l.Result, l.Log) + 1, masked: masker.Stream()},
+		stderr:      stream{limit: l.Log + 1, masked: masker.Stream()},
 		resultLimit: l.Result,
 		logLimit:    l.Log,
 	}

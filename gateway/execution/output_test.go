@@ -60,11 +60,11 @@ func TestStreamTail(t *testing.T) {
 // Exactly the limit is told from too much by one byte, and no more is asked for.
 func TestOutputAsksForOneByteMoreThanItKeeps(t *testing.T) {
 	t.Parallel()
-	out := newOutput(Limits{Result: 10, Log: 20})
+	out := newOutput(Limits{Result: 10, Log: 20}, nil)
 	if out.stdout.limit != 21 || out.stderr.limit != 21 {
 		t.Errorf("limits = %d, %d", out.stdout.limit, out.stderr.limit)
 	}
-	out = newOutput(Limits{Result: 30, Log: 20})
+	out = newOutput(Limits{Result: 30, Log: 20}, nil)
 	if out.stdout.limit != 31 || out.stderr.limit != 21 {
 		t.Errorf("limits = %d, %d", out.stdout.limit, out.stderr.limit)
 	}
@@ -87,7 +87,7 @@ func FuzzStreamLog(f *testing.F) {
 			return
 		}
 		s := stream{}
-		s.kept.Write(kept)
+		s.Write(kept)
 		text, truncated := s.log("stdout", limit)
 		if !utf8.ValidString(text) || truncated != (int64(len(kept)) > limit) {
 			t.Errorf("log(%d) = %q, %v", limit, text, truncated)

@@ -30,7 +30,7 @@ type Instances interface {
 	Release(i *runtimes.Instance, reusable bool, service time.Duration)
 }
 
-// Options of a Runner. All are required.
+// Options of a Runner. All but Secrets are required.
 type Options struct {
 	Catalog      func() *pack.Catalog
 	Environments Environments
@@ -38,6 +38,7 @@ type Options struct {
 	Images       *Images
 	Box          *runtimes.Box
 	Recorder     *Recorder
+	Secrets      Secrets // nil = none are stored
 	GatewayID    string
 	Limits       Limits
 	// Outbound tells whether the operator lets a pack reach the network.
@@ -87,7 +88,7 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 		return nil, draining
 	}
 	defer r.running.Done()
-	call, err := r.accept(request)
+	call, err := r.accept(ctx, request)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
 	if err != nil {
 		return nil, r.explain(ctx, call, "start", err)
 	}
-	output := newOutput(r.Limits)
+	output := newOutput(r.Limits, call.masker)
 	exit, err := r.execute(ctx, waiting, call, shape, process, output)
 	if err != nil {
 		return output, r.explain(ctx, call, "start", err)
@@ -175,9 +176,10 @@ func (r *Runner) environment(ctx context.Context, call *call, image container.Im
 // run, and is never run again.
 func (r *Runner) execute(ctx, waiting context.Context, call *call, shape *runtimes.Shape, p runtimes.Process, out *output) (agent.Exit, error) {
 	request := agent.Request{
-		ID: call.execution.ID, Argv: p.Argv, Dir: p.Dir, Env: p.Env, Stdin: call.stdin,
+		ID: call.execution.ID, Argv: p.Argv, Dir: p.Dir, Env: p.Env,
 		Grace: r.Limits.Grace, StdoutLimit: out.stdout.limit, StderrLimit: out.stderr.limit,
 	}
+	call.deliver(&request)
 	for retried := false; ; retried = true {
 		queued := time.Now()
 		instance, starting, err := r.Instances.Acquire(waiting, shape)
@@ -200,7 +202,8 @@ func (r *Runner) execute(ctx, waiting context.Context, call *call, shape *runtim
 			call.execution.StartedAt = &utc
 			call.execution.Timing.Run = milliseconds(service)
 		}
-		out.stdout.dropped, out.stderr.dropped = exit.StdoutDropped, exit.StderrDropped
+		out.stdout.end(exit.StdoutDropped)
+		out.stderr.end(exit.StderrDropped)
 		return exit, err
 	}
 }

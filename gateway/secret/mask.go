@@ -134,7 +134,7 @@ func (m *Masker) Bytes(text []byte) []byte {
 
 // Stream masks a text that comes in pieces. It holds back only what may be the
 // beginning of a secret, which is never more than the longest one. It is for one
-// goroutine. That of a nil Masker lets everything through.
+// goroutine. That of a nil Masker lets everything through, and so does a nil one.
 type Stream struct {
 	m       *Masker
 	at      int32
@@ -153,7 +153,7 @@ func (m *Masker) Stream() *Stream { return &Stream{m: m} }
 // Write takes a piece, and gives out what is decided by now. What out is given
 // is only valid until it returns.
 func (s *Stream) Write(piece []byte, out func([]byte)) {
-	if s.m == nil {
+	if s == nil || s.m == nil {
 		out(piece)
 		return
 	}
@@ -215,7 +215,7 @@ func (s *Stream) give(n int, out func([]byte)) {
 // End gives out the rest. cut says that the text goes on where nobody sees it:
 // then what may be the beginning of a secret is masked.
 func (s *Stream) End(cut bool, out func([]byte)) {
-	if s.m == nil {
+	if s == nil || s.m == nil {
 		return
 	}
 	depth := int(s.m.nodes[s.at].depth)

@@ -19,6 +19,17 @@ import (
 	"attune/runtimes/agent/wire"
 )
 
+// ParameterFile is the process variable that names the file with an execution's
+// parameters.
+const ParameterFile = "ATTUNE_PARAMETER_FILE"
+
+// SecretCommand is the agent's other name, by which actions ask for a secret.
+const SecretCommand = "get_secret"
+
+// SecretsFD is the process variable with the number of the descriptor on which
+// a process has its secrets.
+const SecretsFD = "ATTUNE_SECRETS_FD"
+
 // SocketName is the control socket's name in the directory given to Listen.
 const SocketName = "agent.sock"
 
@@ -59,7 +70,8 @@ type Request struct {
 	Argv []string // a first element without a slash is searched on Env's PATH
 	Dir  string   // working directory, absolute
 	// Env is the whole environment, KEY=value. Only HOME and TMPDIR are added,
-	// pointing to the scratch directory, where they are missing.
+	// pointing to the scratch directory, where they are missing; and a
+	// ParameterFile that names one of Files gets that directory in front.
 	Env   []string
 	Stdin []byte // all of it; then end of file
 	// Files are made in the scratch directory, mode 0400, owned by the user

@@ -6,4 +6,4 @@ CREATE TABLE secrets (
   key     TEXT    NOT NULL, -- ID of the key
   box     BLOB    NOT NULL,
   PRIMARY KEY (pack, name)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;

@@ -65,6 +65,11 @@ func environment(env []string, scratch string) []string {
 			env = append(env, key+scratch)
 		}
 	}
+	for i, entry := range env {
+		if name, ok := strings.CutPrefix(entry, agent.ParameterFile+"="); ok && !filepath.IsAbs(name) {
+			env[i] = agent.ParameterFile + "=" + filepath.Join(scratch, name)
+		}
+	}
 	return env
 }
 
