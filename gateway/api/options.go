@@ -12,6 +12,7 @@ import (
 	"attune/envcache"
 	"attune/gateway/execution"
 	"attune/gateway/pack"
+	"attune/gateway/secret"
 )
 
 // Invoker runs actions.
@@ -66,6 +67,17 @@ type Store interface {
 	List(ctx context.Context, query execution.Query) (execution.Page, error)
 }
 
+// Secrets keeps the secrets of packs. A secret.Vault is one. Safe for concurrent
+// use.
+type Secrets interface {
+	// Set stores a value. secret.ErrNoKey.
+	Set(ctx context.Context, pack, name, value string) error
+	// List tells about all secrets of a pack, sorted by name, without values.
+	List(ctx context.Context, pack string) ([]secret.Entry, error)
+	// Delete removes one. secret.ErrNone.
+	Delete(ctx context.Context, pack, name string) error
+}
+
 // Health checks what the gateway depends on.
 type Health interface {
 	Check(ctx context.Context) []HealthCheck
@@ -80,13 +92,14 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store and NewID are required.
+// Store, Secrets and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
 	Environments Environments
 	Registrar    Registrar
 	Store        Store
+	Secrets      Secrets
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
 	Logger       *slog.Logger  // Defaults to discarding.
@@ -136,6 +149,7 @@ func (o Options) validate() error {
 		{"Environments", o.Environments == nil},
 		{"Registrar", o.Registrar == nil},
 		{"Store", o.Store == nil},
+		{"Secrets", o.Secrets == nil},
 		{"NewID", o.NewID == nil},
 	} {
 		if required.missing {

@@ -37,6 +37,9 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/api/v1/packs/register", handle: s.registerPack},
 		{method: "GET", pattern: "/api/v1/packs/:ref", handle: s.showPack},
 		{method: "GET", pattern: "/api/v1/packs/:ref/actions", handle: s.listPackActions},
+		{method: "GET", pattern: "/api/v1/packs/:ref/secrets", handle: s.listSecrets},
+		{method: "PUT", pattern: "/api/v1/packs/:ref/secrets/:name", handle: s.setSecret},
+		{method: "DELETE", pattern: "/api/v1/packs/:ref/secrets/:name", handle: s.deleteSecret},
 
 		{method: "GET", pattern: "/api/v1/actions", handle: s.listActions},
 		{method: "GET", pattern: "/api/v1/actions/:ref", handle: s.showAction},

@@ -25,6 +25,7 @@ type world struct {
 	environments *fakeEnvironments
 	registrar    *fakeRegistrar
 	store        *fakeStore
+	secrets      *fakeSecrets
 	health       *fakeHealth
 	log          *syncBuffer
 	client       *http.Client
@@ -40,6 +41,7 @@ func serve(t testing.TB, limits Limits) *world {
 		environments: newFakeEnvironments(),
 		registrar:    &fakeRegistrar{catalog: catalog},
 		store:        &fakeStore{},
+		secrets:      &fakeSecrets{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
@@ -51,6 +53,7 @@ func serve(t testing.TB, limits Limits) *world {
 		Environments: w.environments,
 		Registrar:    w.registrar,
 		Store:        w.store,
+		Secrets:      w.secrets,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },
 		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
