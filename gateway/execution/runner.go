@@ -148,6 +148,7 @@ func (r *Runner) shape(ctx context.Context, call *call) (_ *runtimes.Shape, rele
 		Runtime: call.action.Runtime, Image: image,
 		Network: call.action.Network, Limits: call.action.Limits.Or(r.Limits.Defaults),
 	}
+	call.action.Warm.Fill(shape)
 	if !shape.Runtime.HasEnvironment() {
 		return shape, func() {}, nil
 	}
