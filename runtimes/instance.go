@@ -117,7 +117,7 @@ func acceptAgent(ctx context.Context, listener *agent.Listener, c container.Cont
 		}
 		cancel(err)
 	}()
-	conn, err := listener.Accept(ctx)
+	conn, err := listener.Accept(ctx, agent.Setup{})
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
