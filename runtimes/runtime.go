@@ -27,6 +27,7 @@ type Runtime struct {
 	// GetSecret gives actions the command get_secret. Their processes have the
 	// secrets on a descriptor, and are started anew for each execution.
 	GetSecret bool `yaml:"get_secret"`
+	Warm      Warm `yaml:"warm"` // programs kept started
 }
 
 // Interpreter runs an action's file: binary, args, then the file.

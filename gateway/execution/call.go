@@ -3,8 +3,10 @@ package execution
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -13,24 +15,31 @@ import (
 	"attune/gateway/pack"
 	"attune/gateway/secret"
 	"attune/runtimes"
-	"attune/runtimes/agent"
 )
 
 // NewID makes an execution's ID: a ULID, so that IDs sort by time.
-func NewID() string { return ulid.Make().String() }
+func NewID() string {
+	var id ulid.ULID
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64()) // of a source without a lock
+	binary.LittleEndian.PutUint16(id[6:], uint16(rand.Uint32()))
+	ms := uint64(time.Now().UnixMilli())
+	id[0], id[1], id[2], id[3], id[4], id[5] = byte(ms>>40), byte(ms>>32), byte(ms>>24), byte(ms>>16), byte(ms>>8), byte(ms)
+	return id.String()
+}
 
 // call is an accepted request on its way.
 type call struct {
-	pack      *pack.Pack
-	action    *pack.Action
-	document  []byte            // the parameters in the action's format, secrets included
-	secrets   map[string]string // values of the parameters that are secrets
-	masker    *secret.Masker    // of these; nil = none
-	timeout   time.Duration
-	deadline  time.Time
-	arrived   time.Time
-	progress  func(envcache.Event) // nil = nobody asks
-	execution *Execution
+	pack       *pack.Pack
+	action     *pack.Action
+	document   []byte            // the parameters in the action's format, secrets included
+	secrets    map[string]string // values of the parameters that are secrets
+	masker     *secret.Masker    // of these; nil = none
+	parameters []byte            // as JSON
+	timeout    time.Duration
+	deadline   time.Time
+	arrived    time.Time
+	progress   func(envcache.Event) // nil = nobody asks
+	execution  *Execution
 }
 
 // accept finds the action and checks everything that the caller sent.
@@ -55,7 +64,7 @@ func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 		invalid.Parameters = problems
 		return nil, invalid
 	}
-	document, err := pack.Encode(parameters, action.ParameterFormat)
+	document, err := encode(parameters, action.ParameterFormat)
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{
@@ -67,14 +76,20 @@ func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 	}
 	timeout := min(cmp.Or(request.Timeout, action.Timeout), action.Timeout, r.Limits.MaxTimeout)
 	accepted := &call{
-		pack: p, action: action, document: document, timeout: timeout,
+		pack: p, action: action, document: document, parameters: parameters, timeout: timeout,
 		arrived: request.Arrived, deadline: request.Arrived.Add(timeout), progress: request.Progress,
 		execution: &Execution{
 			ID: request.ID, Action: action.Ref.String(), Pack: string(p.Ref), Gateway: r.GatewayID,
 			Status: StatusRunning, CreatedAt: request.Arrived.UTC(),
 		},
 	}
-	return accepted, accepted.hide(parameters)
+	if err := accepted.hide(parameters); err != nil { // it would have been found before
+		return nil, &Error{
+			Failure: Failure{Code: CodeInternal, Component: "gateway", Phase: "validate", Reason: "the parameters' secrets can't be read"},
+			cause:   err,
+		}
+	}
+	return accepted, nil
 }
 
 // find looks an action up, and says what is wrong with one that can't be called.
@@ -106,38 +121,12 @@ func (r *Runner) find(name string) (*pack.Pack, *pack.Action, error) {
 	return p, action, nil
 }
 
-// reserved are the variables that only the gateway sets.
-func (c *call) reserved(layout runtimes.Layout) map[string]string {
-	reserved := map[string]string{
-		"ATTUNE_EXEC_ID":            c.execution.ID,
-		"ATTUNE_ACTION":             c.execution.Action,
-		"ATTUNE_PACK":               c.execution.Pack,
-		"ATTUNE_PACK_DIR":           layout.PackDir(c.execution.Pack, c.pack.Dir),
-		"ATTUNE_DEADLINE":           c.deadline.UTC().Format(time.RFC3339Nano),
-		"ATTUNE_PARAMETER_DELIVERY": string(c.action.Delivery),
-		"ATTUNE_PARAMETER_FORMAT":   string(c.action.ParameterFormat),
+// encode writes parameters as the script reads them. JSON they are already.
+func encode(parameters []byte, format pack.Format) ([]byte, error) {
+	if format == pack.FormatJSON {
+		return append(parameters[:len(parameters):len(parameters)], '\n'), nil
 	}
-	if c.action.Delivery == pack.DeliverFile {
-		reserved[agent.ParameterFile] = c.file() // the agent knows the directory
-	}
-	return reserved
-}
-
-// file is the name of a parameter file, in the execution's own directory.
-func (c *call) file() string { return "parameters." + string(c.action.ParameterFormat) }
-
-// deliver puts parameters and secrets into a request, to where the action wants
-// them. Programs of runtimes that don't know get_secret have no use for secrets
-// beside the document.
-func (c *call) deliver(request *agent.Request) {
-	if c.action.Delivery == pack.DeliverFile {
-		request.Files = []agent.File{{Name: c.file(), Data: c.document}}
-	} else {
-		request.Stdin = c.document
-	}
-	if c.action.Runtime.GetSecret && len(c.secrets) > 0 {
-		request.Secrets = c.secrets
-	}
+	return pack.Encode(parameters, format)
 }
 
 // waited notes where the time before the run went: a wait in which an instance
@@ -163,12 +152,13 @@ func (c *call) end(out *output, failure *Error) {
 	}
 	x.ExitCode = out.exitCode
 	x.Result = out.parsed
-	if out.parsed == nil {
+	logged := out.logged || out.parsed == nil // stdout isn't the result
+	if logged {
 		x.Stdout, x.StdoutTruncated = out.stdout.log("stdout", out.logLimit)
 	}
 	x.Stderr, x.StderrTruncated = out.stderr.log("stderr", out.logLimit)
 	x.BytesTruncated = out.stderr.beyond(out.logLimit)
-	if out.parsed == nil {
+	if logged {
 		x.BytesTruncated += out.stdout.beyond(out.logLimit)
 	}
 }

@@ -39,6 +39,14 @@ func (s *stream) end(dropped int64) {
 // total is how much the program has printed.
 func (s *stream) total() int64 { return s.printed + s.dropped }
 
+// note adds what the gateway has to say to the log, within its limit.
+func (s *stream) note(text string) {
+	room := max(s.limit-int64(s.kept.Len()), 0)
+	text = text[:min(int64(len(text)), room)]
+	s.printed += int64(len(text))
+	s.kept.WriteString(text)
+}
+
 // beyond is how many bytes a log of so many bytes leaves out.
 func (s *stream) beyond(limit int64) int64 {
 	if s.total() <= limit {
@@ -82,6 +90,8 @@ type output struct {
 	logLimit       int64
 	exitCode       *int
 	parsed         json.RawMessage // the result, where the output format is structured
+	logged         bool            // stdout is the log: the result came otherwise
+	body           []byte          // that result as it is answered; of JSON parsed is
 }
 
 func newOutput(l Limits, masker *secret.Masker) *output {
@@ -110,6 +120,9 @@ func MediaType(format pack.Format) string { return mediaTypes[format] }
 func (o *output) result(format pack.Format) ([]byte, string) {
 	if format == pack.FormatJSON {
 		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format)
+	}
+	if o.logged || o.body != nil {
+		return o.body, MediaType(format)
 	}
 	return o.stdout.kept.Bytes(), MediaType(format)
 }

@@ -8,6 +8,7 @@ import (
 
 	"attune/gateway/pack"
 	"attune/gateway/secret"
+	"attune/runtimes/agent"
 )
 
 // Secrets is the part of secret.Vault that a call needs.
@@ -62,4 +63,35 @@ func (c *call) hide(parameters []byte) error {
 	}
 	c.masker = secret.NewMasker(texts)
 	return nil
+}
+
+// parameterFile is the name of a parameter file, in the execution's own
+// directory.
+func parameterFile(action *pack.Action) string { return "parameters." + string(action.ParameterFormat) }
+
+// deliver puts parameters and secrets into a request, to where the action wants
+// them. Programs of runtimes without get_secret have no use for secrets beside
+// the document.
+func (c *call) deliver(request *agent.Request) {
+	if c.action.Delivery == pack.DeliverFile {
+		request.Files = []agent.File{{Name: parameterFile(c.action), Data: c.document}}
+	} else {
+		request.Stdin = c.document
+	}
+	if c.action.Runtime.GetSecret && len(c.secrets) > 0 {
+		request.Secrets = c.secrets
+	}
+}
+
+// mask covers the call's secrets in a handler's reply.
+func (c *call) mask(reply *agent.Reply) {
+	if c.masker == nil {
+		return
+	}
+	reply.Result = c.masker.Bytes(reply.Result)
+	if f := reply.Failure; f != nil {
+		reply.Failure = &agent.CallFailure{
+			Type: c.masker.String(f.Type), Message: c.masker.String(f.Message), Traceback: c.masker.String(f.Traceback),
+		}
+	}
 }
