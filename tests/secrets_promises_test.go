@@ -85,7 +85,7 @@ func looks(isolation string) map[string]string {
 		more += "isolation: " + isolation + "\n"
 	}
 	add := func(name, entry, rest string) {
-		files["actions/"+name+".yaml"] = fmt.Sprintf("ref: looks.%s\nentry_point: %s\n%s%s", name, entry, more, rest)
+		files["actions/"+name+".yaml"] = fmt.Sprintf("ref: looks_%s.%s\nentry_point: %s\n%s%s", isolation, name, entry, more, rest)
 	}
 	const token = "parameters: {token: {type: string, secret: true}}\n"
 	add("python", "look.py", token)
@@ -100,19 +100,42 @@ func looks(isolation string) map[string]string {
 	return files
 }
 
-// perIsolation runs a test with the pack looks in each isolation. Programs are
-// those that are no handlers.
-func perIsolation(t *testing.T, programs bool, test func(t *testing.T, g *gateway)) {
+// TestSecurity is the seven promises about secrets, in each isolation. Those
+// about programs have no meaning for handlers.
+func TestSecurity(t *testing.T) {
+	h := newHome(t)
 	for _, isolation := range secretIsolations {
-		if programs && isolation == "worker" {
-			continue
-		}
-		t.Run(isolation, func(t *testing.T) {
-			h := newHome(t)
-			h.pack(t, "looks", looks(isolation))
-			test(t, h.start(t))
+		h.pack(t, "looks_"+isolation, looks(isolation))
+	}
+	g := h.start(t)
+	for _, promise := range []struct {
+		name     string
+		programs bool
+		test     func(*testing.T, looking)
+	}{
+		{"1 Python secrets are not in environ", false, secretsOfPython},
+		{"2 shell secrets are not in environ and get_secret returns them", true, secretsOfShell},
+		{"3 Python secrets are apart between two actions", false, secretsApart},
+		{"4 no secrets in Python", false, noSecretsOfPython},
+		{"5 no secrets in shell and unknown names are empty", true, noSecretsOfShell},
+		{"6 Python with parameters in a file", true, secretsInAPythonFile},
+		{"7 shell with parameters in a file", true, secretsInAShellFile},
+	} {
+		t.Run(promise.name, func(t *testing.T) {
+			for _, isolation := range secretIsolations {
+				if promise.programs && isolation == "worker" {
+					continue
+				}
+				t.Run(isolation, func(t *testing.T) { promise.test(t, looking{g, "looks_" + isolation}) })
+			}
 		})
 	}
+}
+
+// looking is a gateway and the pack that looks around in one isolation.
+type looking struct {
+	*gateway
+	pack string
 }
 
 type pythonLook struct {
@@ -122,10 +145,10 @@ type pythonLook struct {
 	Sums              map[string]string
 }
 
-func (g *gateway) lookPython(t *testing.T, action, body string) pythonLook {
+func (g looking) lookPython(t *testing.T, action, body string) pythonLook {
 	t.Helper()
 	var look pythonLook
-	decode(t, g.mustInvoke(t, "looks."+action, body).body, &look)
+	decode(t, g.mustInvoke(t, g.pack+"."+action, body).body, &look)
 	if len(look.Found) > 0 || look.Looked == 0 {
 		t.Errorf("looks.%s found parameters in %v, of %d places", action, look.Found, look.Looked)
 	}
@@ -137,10 +160,10 @@ type shellLook struct {
 	Code, Stdin                              int
 }
 
-func (g *gateway) lookShell(t *testing.T, action, body string) shellLook {
+func (g looking) lookShell(t *testing.T, action, body string) shellLook {
 	t.Helper()
 	var look shellLook
-	decode(t, g.mustInvoke(t, "looks."+action, body).body, &look)
+	decode(t, g.mustInvoke(t, g.pack+"."+action, body).body, &look)
 	if look.Found != "" || look.Unknown != "" || look.Code != 0 {
 		t.Errorf("looks.%s found its secret in %q; an unknown one is %q with code %d, want nothing and 0", action, look.Found, look.Unknown, look.Code)
 	}
@@ -155,94 +178,79 @@ func (s shellLook) shows(t *testing.T, value string) {
 	}
 }
 
-// TestSecrets1PythonNotInEnviron is the first of the seven promises.
-func TestSecrets1PythonNotInEnviron(t *testing.T) {
-	perIsolation(t, false, func(t *testing.T, g *gateway) {
-		if got := g.lookPython(t, "python", `{"token":"`+firstSecret+`"}`).Sums["token"]; got != sum(firstSecret) {
-			t.Errorf("the action sees another value, %s", got)
-		}
-	})
+func secretsOfPython(t *testing.T, g looking) {
+	if got := g.lookPython(t, "python", `{"token":"`+firstSecret+`"}`).Sums["token"]; got != sum(firstSecret) {
+		t.Errorf("the action sees another value, %s", got)
+	}
 }
 
-// TestSecrets2ShellNotInEnvironAndGetSecretReturnsThem in functions, pipes and
-// other processes, any number of times, beside the parameters on stdin.
-func TestSecrets2ShellNotInEnvironAndGetSecretReturnsThem(t *testing.T) {
-	perIsolation(t, true, func(t *testing.T, g *gateway) {
-		for _, value := range []string{firstSecret, "quote' \" $(id) \\ ü", strings.Repeat("long", 10_000)} {
-			body := fmt.Sprintf(`{"token":%s}`, quoted(t, value))
-			look := g.lookShell(t, "shell", body)
-			look.shows(t, value)
-			if look.Stdin != len(compacted(t, body))+1 {
-				t.Errorf("stdin had %d bytes, want the whole document %s", look.Stdin, body)
-			}
+// secretsOfShell: get_secret answers in functions, pipes and other processes, any
+// number of times, beside the parameters on stdin.
+func secretsOfShell(t *testing.T, g looking) {
+	for _, value := range []string{firstSecret, "quote' \" $(id) \\ ü", strings.Repeat("long", 10_000)} {
+		body := fmt.Sprintf(`{"token":%s}`, quoted(t, value))
+		look := g.lookShell(t, "shell", body)
+		look.shows(t, value)
+		if look.Stdin != len(compacted(t, body))+1 {
+			t.Errorf("stdin had %d bytes, want the whole document %s", look.Stdin, body)
 		}
-	})
+	}
 }
 
-// TestSecrets3PythonApartBetweenActions: the second reads one line of stdin, and
-// sees its own secret alone.
-func TestSecrets3PythonApartBetweenActions(t *testing.T) {
-	perIsolation(t, false, func(t *testing.T, g *gateway) {
-		g.lookPython(t, "python", `{"token":"`+firstSecret+`"}`)
-		second := g.lookPython(t, "python_other", `{"other":"`+secondSecret+`"}`)
-		if !slices.Equal(second.Names, []string{"other"}) || second.Sums["other"] != sum(secondSecret) || second.Left != 0 {
-			t.Errorf("the second action sees %v, and %d bytes behind the first line", second.Names, second.Left)
-		}
-	})
+// secretsApart: the second reads one line of stdin, and sees its own secret
+// alone.
+func secretsApart(t *testing.T, g looking) {
+	g.lookPython(t, "python", `{"token":"`+firstSecret+`"}`)
+	second := g.lookPython(t, "python_other", `{"other":"`+secondSecret+`"}`)
+	if !slices.Equal(second.Names, []string{"other"}) || second.Sums["other"] != sum(secondSecret) || second.Left != 0 {
+		t.Errorf("the second action sees %v, and %d bytes behind the first line", second.Names, second.Left)
+	}
 }
 
-// TestSecrets4PythonWithoutSecrets works as ever.
-func TestSecrets4PythonWithoutSecrets(t *testing.T) {
-	perIsolation(t, false, func(t *testing.T, g *gateway) {
-		for _, action := range []string{"python", "python_plain"} {
-			if look := g.lookPython(t, action, `{}`); len(look.Names) > 0 {
-				t.Errorf("looks.%s sees %v", action, look.Names)
-			}
+// noSecretsOfPython works as ever.
+func noSecretsOfPython(t *testing.T, g looking) {
+	for _, action := range []string{"python", "python_plain"} {
+		if look := g.lookPython(t, action, `{}`); len(look.Names) > 0 {
+			t.Errorf("looks.%s sees %v", action, look.Names)
 		}
-	})
+	}
 }
 
-// TestSecrets5ShellWithoutSecrets: an unknown name is empty, whether there are
+// noSecretsOfShell: an unknown name is empty, whether there are
 // secrets or not.
-func TestSecrets5ShellWithoutSecrets(t *testing.T) {
-	perIsolation(t, true, func(t *testing.T, g *gateway) {
-		g.lookShell(t, "shell", `{"token":"`+firstSecret+`"}`)
-		for _, action := range []string{"shell", "shell_plain"} {
-			look := g.lookShell(t, action, `{}`)
-			look.shows(t, "")
-			if strings.Contains(look.Names, "SECRETS") {
-				t.Errorf("looks.%s has variables for secrets: %s", action, look.Names)
-			}
+func noSecretsOfShell(t *testing.T, g looking) {
+	g.lookShell(t, "shell", `{"token":"`+firstSecret+`"}`)
+	for _, action := range []string{"shell", "shell_plain"} {
+		look := g.lookShell(t, action, `{}`)
+		look.shows(t, "")
+		if strings.Contains(look.Names, "SECRETS") {
+			t.Errorf("looks.%s has variables for secrets: %s", action, look.Names)
 		}
-	})
+	}
 }
 
-// TestSecrets6PythonFile: of parameters in a file, too, which is the action's
+// secretsInAPythonFile: of parameters in a file, too, which is the action's
 // own and gone afterwards.
-func TestSecrets6PythonFile(t *testing.T) {
-	perIsolation(t, true, func(t *testing.T, g *gateway) {
-		for _, value := range []string{firstSecret, secondSecret} {
-			look := g.lookPython(t, "python_file", `{"token":"`+value+`"}`)
-			if look.Sums["token"] != sum(value) || look.Mode != "400 mine" || look.Left != 0 || !slices.Equal(look.Tmp, []string{"parameters.json"}) {
-				t.Errorf("of parameters in a file the action sees %+v", look)
-			}
+func secretsInAPythonFile(t *testing.T, g looking) {
+	for _, value := range []string{firstSecret, secondSecret} {
+		look := g.lookPython(t, "python_file", `{"token":"`+value+`"}`)
+		if look.Sums["token"] != sum(value) || look.Mode != "400 mine" || look.Left != 0 || !slices.Equal(look.Tmp, []string{"parameters.json"}) {
+			t.Errorf("of parameters in a file the action sees %+v", look)
 		}
-		if look := g.lookPython(t, "python", `{}`); look.Mode != "" || len(look.Tmp) > 0 {
-			t.Errorf("a file is left to the next execution: %+v", look)
-		}
-	})
+	}
+	if look := g.lookPython(t, "python", `{}`); look.Mode != "" || len(look.Tmp) > 0 {
+		t.Errorf("a file is left to the next execution: %+v", look)
+	}
 }
 
-// TestSecrets7ShellFile: get_secret works there, too, and stdin is empty.
-func TestSecrets7ShellFile(t *testing.T) {
-	perIsolation(t, true, func(t *testing.T, g *gateway) {
-		look := g.lookShell(t, "shell_file", `{"token":"`+firstSecret+`"}`)
-		look.shows(t, firstSecret)
-		if look.Stdin != 0 {
-			t.Errorf("stdin had %d bytes", look.Stdin)
-		}
-		g.lookShell(t, "shell_file", `{}`).shows(t, "")
-	})
+// secretsInAShellFile: get_secret works there, too, and stdin is empty.
+func secretsInAShellFile(t *testing.T, g looking) {
+	look := g.lookShell(t, "shell_file", `{"token":"`+firstSecret+`"}`)
+	look.shows(t, firstSecret)
+	if look.Stdin != 0 {
+		t.Errorf("stdin had %d bytes", look.Stdin)
+	}
+	g.lookShell(t, "shell_file", `{}`).shows(t, "")
 }
 
 func quoted(t *testing.T, text string) string {
