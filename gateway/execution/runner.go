@@ -91,11 +91,13 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	call.running = r.Recorder.Begin(call.execution, r.Limits, cancel)
+	defer r.Recorder.abandon(call.running) // after a panic: it would run for ever
 	if request.Accepted != nil {
 		request.Accepted()
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	stop := context.AfterFunc(r.work, func() { cancel(context.Cause(r.work)) })
 	defer stop()
 
@@ -126,7 +128,7 @@ func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
 	if err != nil {
 		return nil, r.explain(ctx, call, "start", err)
 	}
-	output := newOutput(r.Limits)
+	output := call.running.out
 	exit, err := r.execute(ctx, waiting, call, shape, process, output)
 	if err != nil {
 		return output, r.explain(ctx, call, "start", err)
@@ -179,6 +181,7 @@ func (r *Runner) execute(ctx, waiting context.Context, call *call, shape *runtim
 		Grace: r.Limits.Grace, StdoutLimit: out.stdout.limit, StderrLimit: out.stderr.limit,
 	}
 	for retried := false; ; retried = true {
+		call.running.enter(phaseQueue, call.execution.Timing)
 		queued := time.Now()
 		instance, starting, err := r.Instances.Acquire(waiting, shape)
 		call.waited(time.Since(queued), starting)
@@ -186,6 +189,7 @@ func (r *Runner) execute(ctx, waiting context.Context, call *call, shape *runtim
 			return agent.Exit{}, err
 		}
 		request.Timeout = max(time.Until(call.deadline), time.Millisecond)
+		call.running.enter(phaseRun, call.execution.Timing)
 		started := time.Now()
 		exit, err := instance.Execute(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr})
 		service := time.Since(started)
