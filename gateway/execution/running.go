@@ -54,6 +54,9 @@ func (r *Running) Stdout() io.Writer { return &r.out.stdout }
 // Stderr takes what the program prints on stderr. One writer at a time.
 func (r *Running) Stderr() io.Writer { return &r.out.stderr }
 
+// Start notes that the program was started.
+func (r *Running) Start() { r.enter(phaseRun, r.Summary().Timing) }
+
 // enter notes that the execution is in a phase now, and where its time has gone
 // until then.
 func (r *Running) enter(p phase, timing Timing) {
