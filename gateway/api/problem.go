@@ -38,6 +38,8 @@ const (
 	codeAlreadyRegistered   = "already-registered"
 	codeInvalidPack         = "invalid-pack"
 	codeNoSecretsKey        = "no-secrets-key"
+	codeEnded               = "execution-ended"
+	codeElsewhere           = "execution-elsewhere"
 )
 
 // kind is what all problems of one code have in common.
@@ -58,6 +60,8 @@ var kinds = map[string]kind{
 	codeNoGeneration:        {409, "The environment has no such generation"},
 	codeAlreadyRegistered:   {409, "The pack is registered already"},
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
+	codeEnded:               {409, "The execution has ended"},
+	codeElsewhere:           {409, "The execution runs on another gateway"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},

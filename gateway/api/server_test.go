@@ -14,6 +14,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"attune/gateway/execution"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -40,7 +41,7 @@ func serve(t testing.TB, limits Limits) *world {
 		invoker:      &fakeInvoker{catalog: catalog},
 		environments: newFakeEnvironments(),
 		registrar:    &fakeRegistrar{catalog: catalog},
-		store:        &fakeStore{},
+		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
 		secrets:      &fakeSecrets{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},

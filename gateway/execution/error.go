@@ -29,7 +29,7 @@ const (
 	CodeSecretsUnreadable  = "secrets-unreadable" // no key for a stored secret, or not the right one
 	CodeDraining           = "draining"
 	CodeTimedOut           = "timed-out"
-	CodeCancelled          = "cancelled" // the caller left
+	CodeCancelled          = "cancelled" // the caller left, or somebody cancelled the execution
 	CodeInternal           = "internal"
 )
 

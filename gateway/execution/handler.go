@@ -170,6 +170,7 @@ func (r *Runner) inSlot(ctx context.Context, call *call, shape *runtimes.Shape, 
 	waiting, cancel := context.WithDeadline(ctx, call.deadline)
 	defer cancel()
 	for retried := false; ; retried = true {
+		call.running.enter(phaseQueue, call.execution.Timing)
 		queued := time.Now()
 		slot, starting, err := r.Instances.Acquire(waiting, shape)
 		started := time.Now()
@@ -177,6 +178,7 @@ func (r *Runner) inSlot(ctx context.Context, call *call, shape *runtimes.Shape, 
 		if err != nil {
 			return err
 		}
+		call.running.enter(phaseRun, call.execution.Timing)
 		used, err := f(slot)
 		service := time.Since(started)
 		r.Instances.Release(slot, used.reusable, service)

@@ -3,6 +3,7 @@ package execution
 import (
 	"bytes"
 	"encoding/json"
+	"sync"
 	"unicode/utf8"
 
 	"attune/gateway/pack"
@@ -12,11 +13,13 @@ import (
 // stream keeps the beginning of what a program prints on one stream, with its
 // secrets masked. It is bounded by bytes, whatever the lines are.
 type stream struct {
-	limit   int64 // bytes that the agent forwards
+	limit   int64   // bytes that the agent forwards
+	news    *signal // raised when something was kept; nil = nobody follows
 	masked  *secret.Stream
-	printed int64        // bytes that came, before they were masked
-	kept    bytes.Buffer // a mask may be longer than what it hides: up to twice as much
-	dropped int64        // bytes beyond limit, counted by the agent
+	printed int64 // bytes that came, before they were masked
+	mu      sync.Mutex
+	kept    bytes.Buffer // guarded by mu while the program runs; only ever appended to; masks may make it longer
+	dropped int64        // bytes beyond limit, counted by the agent; for after the end
 }
 
 // Write implements io.Writer.
@@ -26,8 +29,35 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// bytes is what is kept so far. It stays as it is while more is appended.
+func (s *stream) bytes() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept.Bytes()
+}
+
+// soFar is log for a program that still runs.
+func (s *stream) soFar(name Stream, limit int64) (string, bool) {
+	kept := s.bytes()
+	text := validText(cutAtRune(kept, limit))
+	if int64(len(kept)) > limit {
+		return text + truncationNotice(name), true
+	}
+	return text, false
+}
+
+// truncationNotice ends a log that is not all that was printed.
+func truncationNotice(name Stream) string {
+	return "\n\n[OUTPUT TRUNCATED: " + string(name) + " exceeded size limit]\n"
+}
+
 // keep takes what may be shown.
-func (s *stream) keep(p []byte) { s.kept.Write(p) }
+func (s *stream) keep(p []byte) {
+	s.mu.Lock()
+	s.kept.Write(p)
+	s.mu.Unlock()
+	s.news.raise()
+}
 
 // end takes what the mask held back. It may be called again where nothing came
 // before.
@@ -44,7 +74,7 @@ func (s *stream) note(text string) {
 	room := max(s.limit-int64(s.kept.Len()), 0)
 	text = text[:min(int64(len(text)), room)]
 	s.printed += int64(len(text))
-	s.kept.WriteString(text)
+	s.keep([]byte(text))
 }
 
 // beyond is how many bytes a log of so many bytes leaves out.
@@ -57,12 +87,11 @@ func (s *stream) beyond(limit int64) int64 {
 
 // log is the kept part for the record: valid UTF-8, at most limit bytes and a
 // notice. Exactly the limit is not truncated.
-func (s *stream) log(name string, limit int64) (string, bool) {
+func (s *stream) log(name Stream, limit int64) (string, bool) {
 	if s.total() <= limit {
 		return validText(s.kept.Bytes()), false
 	}
-	text := validText(cutAtRune(s.kept.Bytes(), limit))
-	return text + "\n\n[OUTPUT TRUNCATED: " + name + " exceeded size limit]\n", true
+	return validText(cutAtRune(s.kept.Bytes(), limit)) + truncationNotice(name), true
 }
 
 // cutAtRune cuts b to at most limit bytes without halving a character.
@@ -80,6 +109,9 @@ func cutAtRune(b []byte, limit int64) []byte {
 }
 
 func validText(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b) // mostly, and one copy less
+	}
 	return string(bytes.ToValidUTF8(b, []byte("\uFFFD")))
 }
 
@@ -94,14 +126,26 @@ type output struct {
 	body           []byte          // that result as it is answered; of JSON parsed is
 }
 
-func newOutput(l Limits, masker *secret.Masker) *output {
+func newOutput(l Limits) *output {
 	// One byte more than the limit tells "exactly" from "too much".
 	return &output{
-		stdout:      stream{limit: max(l.Result, l.Log) + 1, masked: masker.Stream()},
-		stderr:      stream{limit: l.Log + 1, masked: masker.Stream()},
+		stdout:      stream{limit: max(l.Result, l.Log) + 1},
+		stderr:      stream{limit: l.Log + 1},
 		resultLimit: l.Result,
 		logLimit:    l.Log,
 	}
+}
+
+// hide masks secrets in what is printed from here on.
+func (o *output) hide(masker *secret.Masker) {
+	o.stdout.masked, o.stderr.masked = masker.Stream(), masker.Stream()
+}
+
+func (o *output) of(name Stream) *stream {
+	if name == Stdout {
+		return &o.stdout
+	}
+	return &o.stderr
 }
 
 // mediaTypes of results, by output format.

@@ -38,7 +38,7 @@ func TestStreamLog(t *testing.T) {
 		if _, err := s.Write([]byte(test.kept)); err != nil {
 			t.Fatal(err)
 		}
-		got, truncated := s.log("stdout", test.limit)
+		got, truncated := s.log(Stdout, test.limit)
 		if got != test.want || truncated != test.truncated || s.beyond(test.limit) != test.beyond {
 			t.Errorf("%s: log() = %q, %v, beyond() = %d, want %q, %v, %d",
 				test.name, got, truncated, s.beyond(test.limit), test.want, test.truncated, test.beyond)
@@ -60,11 +60,11 @@ func TestStreamTail(t *testing.T) {
 // Exactly the limit is told from too much by one byte, and no more is asked for.
 func TestOutputAsksForOneByteMoreThanItKeeps(t *testing.T) {
 	t.Parallel()
-	out := newOutput(Limits{Result: 10, Log: 20}, nil)
+	out := newOutput(Limits{Result: 10, Log: 20})
 	if out.stdout.limit != 21 || out.stderr.limit != 21 {
 		t.Errorf("limits = %d, %d", out.stdout.limit, out.stderr.limit)
 	}
-	out = newOutput(Limits{Result: 30, Log: 20}, nil)
+	out = newOutput(Limits{Result: 30, Log: 20})
 	if out.stdout.limit != 31 || out.stderr.limit != 21 {
 		t.Errorf("limits = %d, %d", out.stdout.limit, out.stderr.limit)
 	}
@@ -88,7 +88,7 @@ func FuzzStreamLog(f *testing.F) {
 		}
 		s := stream{}
 		s.Write(kept)
-		text, truncated := s.log("stdout", limit)
+		text, truncated := s.log(Stdout, limit)
 		if !utf8.ValidString(text) || truncated != (int64(len(kept)) > limit) {
 			t.Errorf("log(%d) = %q, %v", limit, text, truncated)
 		}

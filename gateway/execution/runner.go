@@ -96,11 +96,14 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	call.running = r.Recorder.Begin(call.execution, r.Limits, cancel)
+	call.running.out.hide(call.masker)
+	defer r.Recorder.abandon(call.running) // after a panic: it would run for ever
 	if request.Accepted != nil {
 		request.Accepted()
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	stop := context.AfterFunc(r.work, func() { cancel(context.Cause(r.work)) })
 	defer stop()
 
@@ -123,7 +126,7 @@ func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
 		return nil, r.explain(ctx, call, "environment", err)
 	}
 	defer release()
-	output := newOutput(r.Limits, call.masker)
+	output := call.running.out
 	if plan.shape.Isolation == runtimes.IsolationWorker {
 		return output, r.handle(ctx, call, plan, output)
 	}
@@ -154,7 +157,8 @@ func (r *Runner) execute(ctx context.Context, call *call, plan *plan, out *outpu
 			started:  err == nil || errors.Is(err, agent.ErrLost),
 		}, err
 	})
-	out.stdout.dropped, out.stderr.dropped = exit.StdoutDropped, exit.StderrDropped
+	out.stdout.end(exit.StdoutDropped)
+	out.stderr.end(exit.StderrDropped)
 	return exit, err
 }
 

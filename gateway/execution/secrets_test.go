@@ -29,6 +29,7 @@ func TestStoredSecretsReachTheirActionAlone(t *testing.T) {
 	r := newRig(t, map[string]action{
 		"uses":  {tokenParameters, "tr h j"},
 		"shows": {tokenParameters, "cat; cat /dev/null >&2; echo error hush-hush >&2"},
+		"half":  {tokenParameters, "printf hush-hus; printf hush- >&2"},
 		"plain": {"parameters: {token: {type: string}}\n", "cat"},
 	}, func(o *Options) { o.Secrets = stored })
 	if got := string(r.mustCall(t, "uses", "").Output); got != `{"token":"jusj-jusj"}`+"\n" {
@@ -37,6 +38,10 @@ func TestStoredSecretsReachTheirActionAlone(t *testing.T) {
 	shows := r.mustCall(t, "shows", "")
 	if got := string(shows.Output); got != `{"token":"[MASKED]"}`+"\n" || shows.Execution.Stderr != "error [MASKED]\n" {
 		t.Errorf("output = %s, stderr = %s, want them masked", got, shows.Execution.Stderr)
+	}
+	half := r.mustCall(t, "half", "") // what a secret only begins with is all there
+	if string(half.Output) != "hush-hus" || half.Execution.Stderr != "hush-" {
+		t.Errorf("output = %s, stderr = %s, want all of them", half.Output, half.Execution.Stderr)
 	}
 	stored.asked = nil
 	if got := string(r.mustCall(t, "plain", "").Output); got != "{}\n" || stored.asked != nil {
@@ -84,7 +89,8 @@ func TestSecretsAreRefused(t *testing.T) {
 func TestMaskedStreamsKnowWhatWasPrinted(t *testing.T) {
 	t.Parallel()
 	masker := secret.NewMasker([]string{"a-long-secret-of-some-bytes"})
-	out := newOutput(Limits{Result: 40, Log: 40}, masker)
+	out := newOutput(Limits{Result: 40, Log: 40})
+	out.hide(masker)
 	if _, err := out.stdout.Write([]byte("a-long-secret-of-some-bytes, a-long-secr")); err != nil {
 		t.Fatal(err)
 	}
