@@ -115,6 +115,15 @@ func huntSecret(t *testing.T, h home, g *gateway, redis func() string) {
 	if got := seen["answer of ok"]; got != `{"token":"[MASKED]","list":["x[MASKED]x"]}`+"\n" {
 		t.Errorf("the answer = %s, want it masked", got)
 	}
+	request, err := http.NewRequest("POST", g.url+"/invoke/vault.leak", strings.NewReader(`{"how":"ok"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept", "application/x-ndjson")
+	response, err := http.DefaultClient.Do(request)
+	if seen["events"] = read(t, response, err).body; strings.Count(seen["events"], "[MASKED]") < 5 {
+		t.Errorf("the events = %s, want masked output and result", seen["events"])
+	}
 	seen["answer of text"] = g.mustInvoke(t, "vault.text", "{}").body
 	raised := g.invoke(t, "vault.raise", "{}")
 	if seen["answer of raise"] = raised.body; !strings.Contains(raised.problem(t).Log, "ValueError: the token is [MASKED]") {
