@@ -3,10 +3,14 @@ package runtimes
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"attune/runtimes/agent"
 )
 
 // InstallFile puts a copy of a file on the volume that containers share with
@@ -52,6 +56,26 @@ func InstallFile(dir, source, name string, mode os.FileMode) (string, error) {
 		return "", err
 	}
 	return target, nil
+}
+
+// commandsDir holds the commands for actions, in the agent's directory.
+const commandsDir = "commands"
+
+// InstallCommands puts the commands that the agent offers to actions beside it:
+// links to itself.
+func InstallCommands(agentDir string) error {
+	dir := filepath.Join(agentDir, commandsDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // the umask may have cut it
+		return err
+	}
+	err := os.Symlink("../"+AgentFile, filepath.Join(dir, agent.SecretCommand))
+	if errors.Is(err, fs.ErrExist) {
+		return nil // gateways share it
+	}
+	return err
 }
 
 func copyTo(path string, from io.Reader, mode os.FileMode) error {

@@ -24,6 +24,10 @@ type Runtime struct {
 	// whose program is found on the image's PATH is taken.
 	Variants []Variant         `yaml:"variants"`
 	EnvVars  map[string]EnvVar `yaml:"env_vars"` // process variables of every execution
+	// GetSecret gives actions the command get_secret. Their processes have the
+	// secrets on a descriptor, and are started anew for each execution.
+	GetSecret bool `yaml:"get_secret"`
+	Warm      Warm `yaml:"warm"` // programs kept started
 }
 
 // Interpreter runs an action's file: binary, args, then the file.

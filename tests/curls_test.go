@@ -33,6 +33,7 @@ func TestExampleActions(t *testing.T) {
 		"nodejs_example.hello_esm": `{"name":"Ada"}`, "nodejs_example.list_numbers": `{}`,
 		"python_example.describe_numbers": `{"numbers":[1,2,3]}`, "python_example.list_numbers": `{}`,
 		"python_example.read_counter": `{"counter":1}`, "shell_example.read_counter": `{"counter":1}`,
+		"python_example.token_length": `{"token":"abcde"}`, "shell_example.token_length": `{"token":"abcde"}`,
 	} {
 		if a := g.invoke(t, action, body); a.status != http.StatusOK {
 			t.Errorf("POST /invoke/%s %s = %d %s", action, body, a.status, a.body)

@@ -68,7 +68,7 @@ func TestSandbox(t *testing.T) {
 	t.Run("sees no other pack and no store", func(t *testing.T) {
 		want := map[string][]string{
 			"/opt/attune/packs": {"spy"}, "/opt/attune/runtime_envs": {"spy"}, "/opt/attune/runtime_envs/spy": {"python"},
-			"/opt/attune/bin": {"attune-agent"}, "/run/attune": {}, "/tmp": {}, "/opt/attune": {"bin", "packs", "runtime_envs"},
+			"/opt/attune/bin": {"attune-agent", "commands"}, "/run/attune": {}, "/tmp": {}, "/opt/attune": {"bin", "packs", "runtime_envs"},
 		}
 		if diff := cmp.Diff(want, saw.Listings); diff != "" {
 			t.Errorf("directories (-want +got):\n%s", diff)

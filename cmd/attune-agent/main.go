@@ -1,5 +1,6 @@
 // Command attune-agent is PID 1 of every container that Attune Gateway starts.
-// People don't run it; the gateway does.
+// People don't run it; the gateway does. Under the name get_secret it is a
+// command for actions.
 package main
 
 import (
@@ -7,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
+	"attune/runtimes/agent"
 	"attune/runtimes/agent/supervisor"
 	"attune/runtimes/agent/wire"
 )
@@ -30,6 +33,9 @@ func init() {
 }
 
 func main() {
+	if filepath.Base(os.Args[0]) == agent.SecretCommand {
+		os.Exit(getSecret(os.Args[1:], os.Stdout, os.Stderr))
+	}
 	code := make(chan int)
 	go func() { code <- run(os.Args[1:], os.Stdout, os.Stderr) }()
 	os.Exit(<-code)

@@ -15,6 +15,7 @@ import (
 	"attune/gateway/execution"
 	"attune/gateway/pack"
 	"attune/gateway/redis"
+	"attune/gateway/secret"
 	"attune/gateway/sqlite"
 	"attune/runtimes"
 	"attune/runtimes/container"
@@ -36,6 +37,7 @@ type gateway struct {
 	leases   *envcache.FileLeaser
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
+	vault    *secret.Vault
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -97,8 +99,8 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	return g, g.proveIsolation(ctx)
 }
 
-// openState opens what keeps executions: Redis where it is configured, and the
-// embedded database otherwise.
+// openState opens what keeps executions and secrets: Redis where it is
+// configured, and the embedded database otherwise.
 func (g *gateway) openState() error {
 	if url := g.config.Redis.URL; url != "" {
 		client, err := redis.New(url)
@@ -106,16 +108,16 @@ func (g *gateway) openState() error {
 			return err
 		}
 		g.onClose("redis", client.Close)
-		g.redis, g.store = client, client.Store()
-		return nil
+		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
+		return g.openKeys()
 	}
 	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
 	if err != nil {
 		return fmt.Errorf("state_dir (%s): %w", g.config.Origin("state_dir"), err)
 	}
 	g.onClose("state", store.Close)
-	g.store = store
-	return nil
+	g.store, g.vault = store, &secret.Vault{Store: store.Secrets()}
+	return g.openKeys()
 }
 
 // buildParts makes everything that a call passes through.
@@ -139,11 +141,12 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	g.packs.OnChange(g.packsChanged)
 	g.recorder = execution.NewRecorder(g.store, execution.Retention{
 		MaxAge: time.Duration(g.config.Executions.MaxAge), Keep: g.config.Executions.Keep,
+		Gateway: g.id, Longest: time.Duration(g.config.Limits.MaxTimeout),
 	}, g.log)
 	limits := g.config.Limits
 	g.runner = execution.NewRunner(execution.Options{
 		Catalog: g.packs.Catalog, Environments: g.cache, Instances: g.pools, Images: g.images,
-		Box: box, Recorder: g.recorder, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
+		Box: box, Recorder: g.recorder, Secrets: g.vault, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
 		Limits: execution.Limits{
 			MaxTimeout: time.Duration(limits.MaxTimeout), Result: int64(limits.Result),
 			Log: int64(limits.LogBytes), Grace: killGrace,
@@ -188,7 +191,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,
@@ -212,6 +215,9 @@ func (g *gateway) box(root string, environ []string) (*runtimes.Box, error) {
 	agent := filepath.Join(filepath.Dir(program), runtimes.AgentFile)
 	if box.AgentDir, err = runtimes.InstallFile(filepath.Join(root, ".bin"), agent, runtimes.AgentFile, 0o555); err != nil {
 		return nil, fmt.Errorf("install the agent, which belongs beside this program: %w", err)
+	}
+	if err := runtimes.InstallCommands(box.AgentDir); err != nil {
+		return nil, fmt.Errorf("install the commands for actions: %w", err)
 	}
 	bundle := g.config.Build.FindCABundle(environ)
 	if bundle == "" {

@@ -26,6 +26,9 @@ type program struct {
 	Environ        []string
 	StdoutTerminal bool
 	StderrWidth    func() int // columns of the terminal behind Stderr; nil = it is none
+	// Password reads a line from the terminal behind Stdin without showing it;
+	// nil = Stdin is none.
+	Password func() ([]byte, error)
 	// Probes returns the checks of doctor that need the other packages. Nil =
 	// they are left out.
 	Probes func(Config) Probes
@@ -37,6 +40,8 @@ type commandLine struct {
 	Invoke     InvokeCmd     `cmd:"" help:"Call an action and print its result."`
 	Pack       PackCmd       `cmd:"" help:"Look at packs, and register them."`
 	Env        EnvCmd        `cmd:"" help:"Look at the environments of packs, build them, and go back."`
+	Secret     SecretCmd     `cmd:"" help:"Store the secrets of packs."`
+	Execution  ExecutionCmd  `cmd:"" help:"Look at executions while they run and afterwards, and cancel them."`
 	Config     ConfigCmd     `cmd:"" help:"Check and show the configuration."`
 	Doctor     DoctorCmd     `cmd:"" help:"Check everything that the gateway needs, and say what to do."`
 	Health     HealthCmd     `cmd:"" help:"Ask whether the gateway is ready (exit code 0 or 1)."`

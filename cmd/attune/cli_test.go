@@ -77,7 +77,7 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, `attune: expected one of "serve", "invoke", "pack", "env", "config", ...; see attune --help`},
+		{nil, `attune: expected one of "serve", "invoke", "pack", "env", "secret", ...; see attune --help`},
 		{[]string{"frob"}, "attune: unexpected argument frob; see attune --help"},
 		{[]string{"invoke"}, `attune: expected "<ref>"; see attune --help`},
 		{[]string{"invoke", "../x"}, `attune: invalid ref "../x": an action's ref is pack.action, each a lower-case letter and up to 62 of a-z, 0-9, _ and -`},
@@ -144,7 +144,7 @@ packs         /opt/attune/packs
 environments  volume envs
 state         Redis at redis://u:***@r:6379/0?***
 network for   no pack
-changed       2 of 53 settings
+changed       2 of 55 settings
 `, ""}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config check (-want +got):\n%s", diff)

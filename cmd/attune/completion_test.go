@@ -18,7 +18,7 @@ func TestBashCompletion(t *testing.T) {
 	}
 	script := runProgram(t, &program{}, "completion", "bash").Stdout
 	for typed, want := range map[string]string{
-		"attune se":                    "serve",
+		"attune se":                    "serve secret",
 		"attune pack |":                "list check register --help",
 		"attune pack list --ou":        "--output",
 		"attune pack list --output |":  "table json",

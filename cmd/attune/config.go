@@ -48,6 +48,7 @@ type Config struct {
 	Limits     LimitsConfig     `yaml:"limits"`
 	Pool       PoolConfig       `yaml:"pool"`
 	Network    NetworkConfig    `yaml:"network"`
+	Secrets    SecretsConfig    `yaml:"secrets"`
 	Executions ExecutionsConfig `yaml:"executions"`
 	Log        LogConfig        `yaml:"log"`
 
@@ -77,7 +78,7 @@ type ServerConfig struct {
 type RedisConfig struct {
 	// URL of Redis: redis://, rediss:// or unix://. Empty (the default) = no
 	// Redis: file leases and the embedded database, for one gateway.
-	URL string `yaml:"url" secret:"true"`
+	URL string `yaml:"url" secret:"url"`
 }
 
 // DockerConfig is about the engine "docker".
@@ -193,6 +194,17 @@ type NetworkConfig struct {
 	// Outbound lists the packs whose "network: outbound" is granted; "*" = all.
 	// Default none: actions that ask for the network are refused.
 	Outbound []string `yaml:"outbound"`
+}
+
+// SecretsConfig is about the stored secrets of packs.
+type SecretsConfig struct {
+	// KeyFile holds the keys that seal them, one a line as attune secret keygen
+	// makes them: the first writes, all of them read. Empty (the default) = none:
+	// nothing can be stored.
+	KeyFile string `yaml:"key_file"`
+	// Key is the keys themselves, separated by commas: only as the variable
+	// ATTUNE__SECRETS__KEY, in place of KeyFile.
+	Key string `yaml:"key" secret:"all"`
 }
 
 // ExecutionsConfig is about the record of calls.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"attune/gateway/pack"
+	"attune/gateway/secret"
 )
 
 // Values of Config.Engine.
@@ -87,6 +88,24 @@ func (k *configCheck) places() {
 		k.fault("state_dir", "is empty, and there is no redis.url: name a directory for the embedded database")
 	}
 	k.redis()
+	k.secrets()
+}
+
+// secrets never shows a key.
+func (k *configCheck) secrets() {
+	s := k.config.Secrets
+	if s.Key == "" {
+		return
+	}
+	if !strings.HasPrefix(k.config.Origin("secrets.key"), variablePrefix) {
+		k.fault("secrets.key", "stands in a file that is no place for it: put it into one of its own, and name that in secrets.key_file; or into the variable ATTUNE__SECRETS__KEY")
+	}
+	if s.KeyFile != "" {
+		k.fault("secrets.key", "is set beside secrets.key_file: keep one of them")
+	}
+	if _, err := secret.ParseKeys(s.Key); err != nil {
+		k.fault("secrets.key", "holds no keys that can be used: %v", err)
+	}
 }
 
 // redis checks the form alone, and never shows the URL: it may hold a password.
@@ -235,6 +254,7 @@ func (c Config) EnvsInVolume() bool { return !strings.Contains(c.RuntimeEnvsDir,
 func (c *Config) absolutePaths(file string) error {
 	paths := map[string]*string{
 		"packs_base_dir": &c.PacksBaseDir, "runtimes_dir": &c.RuntimesDir, "state_dir": &c.StateDir,
+		"secrets.key_file": &c.Secrets.KeyFile,
 	}
 	if !c.EnvsInVolume() {
 		paths["runtime_envs_dir"] = &c.RuntimeEnvsDir

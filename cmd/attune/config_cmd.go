@@ -68,7 +68,7 @@ func (c Config) changed() int {
 	defaults := DefaultConfig()
 	count, mine := 0, settingsOf(&c)
 	for i, s := range settingsOf(&defaults) {
-		if s.yaml() != mine[i].yaml() || (s.Secret && s.Value.String() != mine[i].Value.String()) {
+		if s.yaml() != mine[i].yaml() || (s.Secret != "" && s.Value.String() != mine[i].Value.String()) {
 			count++
 		}
 	}
@@ -98,8 +98,11 @@ func writeConfig(w io.Writer, config Config) error {
 func (s setting) yaml() string {
 	switch value := s.Value.Interface().(type) {
 	case string:
-		if s.Secret {
+		switch {
+		case s.Secret == "url":
 			value = maskURL(value)
+		case s.Secret != "" && value != "":
+			value = "***"
 		}
 		return scalarYAML(value)
 	case []string:

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/mattn/go-isatty"
+	"golang.org/x/term"
 )
 
 // version is set by the linker: -X main.version=v1.2.3.
@@ -27,6 +28,9 @@ func main() {
 	}
 	if isatty.IsTerminal(os.Stderr.Fd()) {
 		p.StderrWidth = terminalWidth(os.Stderr)
+	}
+	if stdin := int(os.Stdin.Fd()); term.IsTerminal(stdin) {
+		p.Password = func() ([]byte, error) { return term.ReadPassword(stdin) }
 	}
 	code := p.run(ctx, os.Args[1:])
 	stop()

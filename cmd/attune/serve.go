@@ -58,6 +58,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	if g.config.Watch {
 		parts.Go(func() error { return g.watchPacks(background) })
 	}
+	parts.Go(func() error { g.reseal(background); return nil })
 	g.provision.Start(background)
 	err := g.server.Serve(ctx)
 	g.log.Info("stopping")

@@ -57,7 +57,7 @@ func faultyKeys(all *multierror.Error) map[string]bool {
 type setting struct {
 	Key    string // "server.port"
 	Value  reflect.Value
-	Secret bool // never shown in full
+	Secret string // "url": its password is never shown; "all": nothing of it
 }
 
 // Variable is the name of the setting as a process variable.
@@ -83,7 +83,7 @@ func appendSettings(all []setting, prefix string, section reflect.Value) []setti
 		case field.Type.Kind() == reflect.Struct:
 			all = appendSettings(all, prefix+name+".", section.Field(i))
 		default:
-			all = append(all, setting{Key: prefix + name, Value: section.Field(i), Secret: field.Tag.Get("secret") != ""})
+			all = append(all, setting{Key: prefix + name, Value: section.Field(i), Secret: field.Tag.Get("secret")})
 		}
 	}
 	return all

@@ -12,6 +12,7 @@ import (
 	"attune/envcache"
 	"attune/gateway/execution"
 	"attune/gateway/pack"
+	"attune/gateway/secret"
 )
 
 // Invoker runs actions.
@@ -60,10 +61,25 @@ type Registrar interface {
 	Register(ctx context.Context, path string, force bool) (execution.Registration, error)
 }
 
-// Store reads executions. An execution.Store is one, with the same errors.
+// Store reads executions, also those that run. An execution.Recorder is one, with
+// the errors of an execution.Store.
 type Store interface {
 	Get(ctx context.Context, id string) (*execution.Execution, error)
 	List(ctx context.Context, query execution.Query) (execution.Page, error)
+	// Running finds an execution of this gateway that has not ended. Once it has,
+	// Get gives its record.
+	Running(id string) (*execution.Running, bool)
+}
+
+// Secrets keeps the secrets of packs. A secret.Vault is one. Safe for concurrent
+// use.
+type Secrets interface {
+	// Set stores a value. secret.ErrNoKey.
+	Set(ctx context.Context, pack, name, value string) error
+	// List tells about all secrets of a pack, sorted by name, without values.
+	List(ctx context.Context, pack string) ([]secret.Entry, error)
+	// Delete removes one. secret.ErrNone.
+	Delete(ctx context.Context, pack, name string) error
 }
 
 // Health checks what the gateway depends on.
@@ -80,13 +96,14 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store and NewID are required.
+// Store, Secrets and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
 	Environments Environments
 	Registrar    Registrar
 	Store        Store
+	Secrets      Secrets
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
 	Logger       *slog.Logger  // Defaults to discarding.
@@ -136,6 +153,7 @@ func (o Options) validate() error {
 		{"Environments", o.Environments == nil},
 		{"Registrar", o.Registrar == nil},
 		{"Store", o.Store == nil},
+		{"Secrets", o.Secrets == nil},
 		{"NewID", o.NewID == nil},
 	} {
 		if required.missing {

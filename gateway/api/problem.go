@@ -37,6 +37,9 @@ const (
 	codeNoGeneration        = "no-generation"
 	codeAlreadyRegistered   = "already-registered"
 	codeInvalidPack         = "invalid-pack"
+	codeNoSecretsKey        = "no-secrets-key"
+	codeEnded               = "execution-ended"
+	codeElsewhere           = "execution-elsewhere"
 )
 
 // kind is what all problems of one code have in common.
@@ -56,6 +59,9 @@ var kinds = map[string]kind{
 	codeRequestTimeout:      {408, "The request did not arrive in time"},
 	codeNoGeneration:        {409, "The environment has no such generation"},
 	codeAlreadyRegistered:   {409, "The pack is registered already"},
+	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
+	codeEnded:               {409, "The execution has ended"},
+	codeElsewhere:           {409, "The execution runs on another gateway"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},
@@ -84,6 +90,7 @@ var kinds = map[string]kind{
 	execution.CodeOverloaded:         {503, "The gateway is overloaded"},
 	execution.CodeEngineUnavailable:  {503, "The container engine does not answer"},
 	execution.CodeStateUnavailable:   {503, "The gateway's state does not answer"},
+	execution.CodeSecretsUnreadable:  {503, "A stored secret can't be read"},
 	execution.CodeDraining:           {503, "The gateway is stopping"},
 	execution.CodeTimedOut:           {504, "The call took too long"},
 	execution.CodeEnvironmentStorage: {507, "There is no space for the environment"},

@@ -31,12 +31,15 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
 
-		{method: "POST", pattern: "/invoke/:ref", handle: s.invoke, query: []string{"timeout"}},
+		{method: "POST", pattern: "/invoke/:ref", handle: s.invoke, query: []string{"timeout", "stream"}},
 
 		{method: "GET", pattern: "/api/v1/packs", handle: s.listPacks},
 		{method: "POST", pattern: "/api/v1/packs/register", handle: s.registerPack},
 		{method: "GET", pattern: "/api/v1/packs/:ref", handle: s.showPack},
 		{method: "GET", pattern: "/api/v1/packs/:ref/actions", handle: s.listPackActions},
+		{method: "GET", pattern: "/api/v1/packs/:ref/secrets", handle: s.listSecrets},
+		{method: "PUT", pattern: "/api/v1/packs/:ref/secrets/:name", handle: s.setSecret},
+		{method: "DELETE", pattern: "/api/v1/packs/:ref/secrets/:name", handle: s.deleteSecret},
 
 		{method: "GET", pattern: "/api/v1/actions", handle: s.listActions},
 		{method: "GET", pattern: "/api/v1/actions/:ref", handle: s.showAction},
@@ -55,8 +58,9 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/api/v1/executions", handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
 		{method: "GET", pattern: "/api/v1/executions/:id", handle: s.showExecution},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", handle: s.showStdout},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", handle: s.showStderr},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", handle: s.showStdout, query: []string{"follow"}},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", handle: s.showStderr, query: []string{"follow"}},
+		{method: "POST", pattern: "/api/v1/executions/:id/cancel", handle: s.cancelExecution},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"attune/gateway/execution"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -25,6 +26,7 @@ type world struct {
 	environments *fakeEnvironments
 	registrar    *fakeRegistrar
 	store        *fakeStore
+	secrets      *fakeSecrets
 	health       *fakeHealth
 	log          *syncBuffer
 	client       *http.Client
@@ -39,7 +41,8 @@ func serve(t testing.TB, limits Limits) *world {
 		invoker:      &fakeInvoker{catalog: catalog},
 		environments: newFakeEnvironments(),
 		registrar:    &fakeRegistrar{catalog: catalog},
-		store:        &fakeStore{},
+		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
+		secrets:      &fakeSecrets{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
@@ -51,6 +54,7 @@ func serve(t testing.TB, limits Limits) *world {
 		Environments: w.environments,
 		Registrar:    w.registrar,
 		Store:        w.store,
+		Secrets:      w.secrets,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },
 		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

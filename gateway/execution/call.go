@@ -2,39 +2,58 @@ package execution
 
 import (
 	"cmp"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"attune/envcache"
 	"attune/gateway/pack"
+	"attune/gateway/secret"
 	"attune/runtimes"
 )
 
 // NewID makes an execution's ID: a ULID, so that IDs sort by time.
-func NewID() string { return ulid.Make().String() }
+func NewID() string {
+	var id ulid.ULID
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64()) // of a source without a lock
+	binary.LittleEndian.PutUint16(id[6:], uint16(rand.Uint32()))
+	ms := uint64(time.Now().UnixMilli())
+	id[0], id[1], id[2], id[3], id[4], id[5] = byte(ms>>40), byte(ms>>32), byte(ms>>24), byte(ms>>16), byte(ms>>8), byte(ms)
+	return id.String()
+}
 
 // call is an accepted request on its way.
 type call struct {
-	pack      *pack.Pack
-	action    *pack.Action
-	stdin     []byte // the parameters in the action's format
-	timeout   time.Duration
-	deadline  time.Time
-	arrived   time.Time
-	progress  func(envcache.Event) // nil = nobody asks
-	execution *Execution
+	pack       *pack.Pack
+	action     *pack.Action
+	document   []byte            // the parameters in the action's format, secrets included
+	secrets    map[string]string // values of the parameters that are secrets
+	masker     *secret.Masker    // of these; nil = none
+	parameters []byte            // as JSON
+	timeout    time.Duration
+	deadline   time.Time
+	arrived    time.Time
+	progress   func(envcache.Event) // nil = nobody asks
+	execution  *Execution
+	running    *Running // what others see of it
 }
 
 // accept finds the action and checks everything that the caller sent.
-func (r *Runner) accept(request Request) (*call, error) {
+func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 	p, action, err := r.find(request.Action)
 	if err != nil {
 		return nil, err
 	}
-	parameters, problems, err := action.Parameters.Apply(request.Body)
+	stored, err := r.stored(ctx, p.Ref, action)
+	if err != nil {
+		return nil, err
+	}
+	parameters, problems, err := action.Parameters.ApplyWith(request.Body, stored)
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{Code: CodeInvalidJSON, Component: "request", Phase: "validate", Reason: err.Error()},
@@ -46,7 +65,7 @@ func (r *Runner) accept(request Request) (*call, error) {
 		invalid.Parameters = problems
 		return nil, invalid
 	}
-	stdin, err := pack.Encode(parameters, action.ParameterFormat)
+	document, err := encode(parameters, action.ParameterFormat)
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{
@@ -57,14 +76,21 @@ func (r *Runner) accept(request Request) (*call, error) {
 		}
 	}
 	timeout := min(cmp.Or(request.Timeout, action.Timeout), action.Timeout, r.Limits.MaxTimeout)
-	return &call{
-		pack: p, action: action, stdin: stdin, timeout: timeout,
+	accepted := &call{
+		pack: p, action: action, document: document, parameters: parameters, timeout: timeout,
 		arrived: request.Arrived, deadline: request.Arrived.Add(timeout), progress: request.Progress,
 		execution: &Execution{
 			ID: request.ID, Action: action.Ref.String(), Pack: string(p.Ref), Gateway: r.GatewayID,
 			Status: StatusRunning, CreatedAt: request.Arrived.UTC(),
 		},
-	}, nil
+	}
+	if err := accepted.hide(parameters); err != nil { // it would have been found before
+		return nil, &Error{
+			Failure: Failure{Code: CodeInternal, Component: "gateway", Phase: "validate", Reason: "the parameters' secrets can't be read"},
+			cause:   err,
+		}
+	}
+	return accepted, nil
 }
 
 // find looks an action up, and says what is wrong with one that can't be called.
@@ -96,17 +122,12 @@ func (r *Runner) find(name string) (*pack.Pack, *pack.Action, error) {
 	return p, action, nil
 }
 
-// reserved are the variables that only the gateway sets.
-func (c *call) reserved(layout runtimes.Layout) map[string]string {
-	return map[string]string{
-		"ATTUNE_EXEC_ID":            c.execution.ID,
-		"ATTUNE_ACTION":             c.execution.Action,
-		"ATTUNE_PACK":               c.execution.Pack,
-		"ATTUNE_PACK_DIR":           layout.PackDir(c.execution.Pack, c.pack.Dir),
-		"ATTUNE_DEADLINE":           c.deadline.UTC().Format(time.RFC3339Nano),
-		"ATTUNE_PARAMETER_DELIVERY": "stdin",
-		"ATTUNE_PARAMETER_FORMAT":   string(c.action.ParameterFormat),
+// encode writes parameters as the script reads them. JSON they are already.
+func encode(parameters []byte, format pack.Format) ([]byte, error) {
+	if format == pack.FormatJSON {
+		return append(parameters[:len(parameters):len(parameters)], '\n'), nil
 	}
+	return pack.Encode(parameters, format)
 }
 
 // waited notes where the time before the run went: a wait in which an instance
@@ -132,12 +153,13 @@ func (c *call) end(out *output, failure *Error) {
 	}
 	x.ExitCode = out.exitCode
 	x.Result = out.parsed
-	if out.parsed == nil {
+	logged := out.logged || out.parsed == nil // stdout isn't the result
+	if logged {
 		x.Stdout, x.StdoutTruncated = out.stdout.log("stdout", out.logLimit)
 	}
 	x.Stderr, x.StderrTruncated = out.stderr.log("stderr", out.logLimit)
 	x.BytesTruncated = out.stderr.beyond(out.logLimit)
-	if out.parsed == nil {
+	if logged {
 		x.BytesTruncated += out.stdout.beyond(out.logLimit)
 	}
 }

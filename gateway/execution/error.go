@@ -26,9 +26,10 @@ const (
 	CodeOverloaded         = "overloaded"
 	CodeEngineUnavailable  = "engine-unavailable"
 	CodeStateUnavailable   = "state-unavailable"
+	CodeSecretsUnreadable  = "secrets-unreadable" // no key for a stored secret, or not the right one
 	CodeDraining           = "draining"
 	CodeTimedOut           = "timed-out"
-	CodeCancelled          = "cancelled" // the caller left
+	CodeCancelled          = "cancelled" // the caller left, or somebody cancelled the execution
 	CodeInternal           = "internal"
 )
 

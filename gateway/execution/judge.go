@@ -2,6 +2,7 @@ package execution
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,13 +45,14 @@ func (r *Runner) judge(ctx context.Context, call *call, exit agent.Exit, out *ou
 	switch {
 	case exit.Cancelled && errors.Is(context.Cause(ctx), errAbandoned):
 		return ran(CodeDraining, "the gateway shut down before the action had ended")
+	case exit.Cancelled && errors.Is(context.Cause(ctx), errStopped):
+		return ran(CodeCancelled, "the execution was cancelled before the action had ended")
 	case exit.Cancelled:
 		return ran(CodeCancelled, "the caller left before the action had ended")
 	case exit.TimedOut:
 		return r.timedOut(call, true)
 	case exit.OutOfMemory:
-		return ran(CodeOutOfMemory, fmt.Sprintf("the action used more memory than its %d bytes (limits.memory)",
-			call.action.Limits.Or(r.Limits.Defaults).Memory))
+		return ran(CodeOutOfMemory, outOfMemory(call.action.Limits.Or(r.Limits.Defaults)))
 	case exit.Code != 0:
 		return ran(CodeActionFailed, fmt.Sprintf("the action ended with exit code %d", exit.Code))
 	case out.stdout.total() > out.resultLimit:
@@ -67,10 +69,13 @@ func (r *Runner) parse(call *call, out *output, ran func(code, reason string) *E
 	}
 	parsed, err := pack.ParseOutput(call.action.OutputFormat, out.stdout.kept.Bytes())
 	if err != nil {
-		bad := ran(CodeBadOutput, fmt.Sprintf("the action's output is not %s: %v", call.action.OutputFormat, err))
-		bad.cause = err
-		return bad
+		return badOutput(ran, call.action.OutputFormat, err)
 	}
+	return r.check(call, parsed, out, ran)
+}
+
+// check validates a result and makes it that of the execution.
+func (r *Runner) check(call *call, parsed json.RawMessage, out *output, ran func(code, reason string) *Error) *Error {
 	if call.action.Output != nil {
 		problems, err := call.action.Output.Validate(parsed)
 		if err != nil || len(problems) > 0 {
@@ -103,6 +108,7 @@ func (r *Runner) explain(ctx context.Context, call *call, where string, err erro
 		r.Images.Refresh() // it was removed or replaced: the next call asks anew
 	}
 	e := r.classify(ctx, call, where, err)
+	e.Reason = call.masker.String(e.Reason)
 	e.cause = err
 	return e
 }
@@ -130,6 +136,8 @@ func (r *Runner) classify(ctx context.Context, call *call, where string, err err
 		return later(CodeEnvironmentStorage, "environment", "there is not enough free space for another environment", time.Minute)
 	case errors.Is(err, envcache.ErrBusy):
 		return later(CodeOverloaded, "environment", "too many environments wait to be built", 10*time.Second)
+	case errors.Is(err, runtimes.ErrTooBig):
+		return fail(CodeLimitExceeded, "pack", where, "the action's limits are more than this gateway's instances may have together (pool.memory, pool.cpu)")
 	case errors.As(err, &overloaded):
 		return later(CodeOverloaded, "gateway", "too many calls wait for this action", overloaded.RetryAfter)
 	case errors.Is(err, agent.ErrLost):
@@ -143,6 +151,8 @@ func (r *Runner) classify(ctx context.Context, call *call, where string, err err
 	case errors.Is(err, runtimes.ErrClosed), errors.Is(err, envcache.ErrClosed), errors.Is(context.Cause(ctx), errAbandoned):
 		return later(CodeDraining, "gateway", "the gateway is shutting down", time.Second)
 	// Whatever the error: a caller who has left, or whose time is up, is why.
+	case errors.Is(context.Cause(ctx), errStopped):
+		return fail(CodeCancelled, "request", where, "the execution was cancelled before the action had started")
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fail(CodeCancelled, "request", where, "the caller left before the action had started")
 	case ctx.Err() != nil, time.Now().After(call.deadline):

@@ -3,40 +3,95 @@ package execution
 import (
 	"bytes"
 	"encoding/json"
+	"sync"
 	"unicode/utf8"
 
 	"attune/gateway/pack"
+	"attune/gateway/secret"
 )
 
-// stream keeps the beginning of what a program prints on one stream. It is
-// bounded by bytes, whatever the lines are.
+// stream keeps the beginning of what a program prints on one stream, with its
+// secrets masked. It is bounded by bytes, whatever the lines are.
 type stream struct {
-	limit   int64 // bytes that the agent forwards
-	kept    bytes.Buffer
-	dropped int64 // bytes beyond limit, counted by the agent
+	limit   int64   // bytes that the agent forwards
+	news    *signal // raised when something was kept; nil = nobody follows
+	masked  *secret.Stream
+	printed int64 // bytes that came, before they were masked
+	mu      sync.Mutex
+	kept    bytes.Buffer // guarded by mu while the program runs; only ever appended to; masks may make it longer
+	dropped int64        // bytes beyond limit, counted by the agent; for after the end
 }
 
 // Write implements io.Writer.
-func (s *stream) Write(p []byte) (int, error) { return s.kept.Write(p) }
+func (s *stream) Write(p []byte) (int, error) {
+	s.printed += int64(len(p))
+	s.masked.Write(p, s.keep)
+	return len(p), nil
+}
 
-func (s *stream) total() int64 { return int64(s.kept.Len()) + s.dropped }
+// bytes is what is kept so far. It stays as it is while more is appended.
+func (s *stream) bytes() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept.Bytes()
+}
+
+// soFar is log for a program that still runs.
+func (s *stream) soFar(name Stream, limit int64) (string, bool) {
+	kept := s.bytes()
+	text := validText(cutAtRune(kept, limit))
+	if int64(len(kept)) > limit {
+		return text + truncationNotice(name), true
+	}
+	return text, false
+}
+
+// truncationNotice ends a log that is not all that was printed.
+func truncationNotice(name Stream) string {
+	return "\n\n[OUTPUT TRUNCATED: " + string(name) + " exceeded size limit]\n"
+}
+
+// keep takes what may be shown.
+func (s *stream) keep(p []byte) {
+	s.mu.Lock()
+	s.kept.Write(p)
+	s.mu.Unlock()
+	s.news.raise()
+}
+
+// end takes what the mask held back. It may be called again where nothing came
+// before.
+func (s *stream) end(dropped int64) {
+	s.dropped = dropped
+	s.masked.End(dropped > 0, s.keep)
+}
+
+// total is how much the program has printed.
+func (s *stream) total() int64 { return s.printed + s.dropped }
+
+// note adds what the gateway has to say to the log, within its limit.
+func (s *stream) note(text string) {
+	room := max(s.limit-int64(s.kept.Len()), 0)
+	text = text[:min(int64(len(text)), room)]
+	s.printed += int64(len(text))
+	s.keep([]byte(text))
+}
 
 // beyond is how many bytes a log of so many bytes leaves out.
 func (s *stream) beyond(limit int64) int64 {
 	if s.total() <= limit {
 		return 0
 	}
-	return s.total() - int64(len(cutAtRune(s.kept.Bytes(), limit)))
+	return max(0, s.total()-int64(len(cutAtRune(s.kept.Bytes(), limit))))
 }
 
 // log is the kept part for the record: valid UTF-8, at most limit bytes and a
 // notice. Exactly the limit is not truncated.
-func (s *stream) log(name string, limit int64) (string, bool) {
+func (s *stream) log(name Stream, limit int64) (string, bool) {
 	if s.total() <= limit {
 		return validText(s.kept.Bytes()), false
 	}
-	text := validText(cutAtRune(s.kept.Bytes(), limit))
-	return text + "\n\n[OUTPUT TRUNCATED: " + name + " exceeded size limit]\n", true
+	return validText(cutAtRune(s.kept.Bytes(), limit)) + truncationNotice(name), true
 }
 
 // cutAtRune cuts b to at most limit bytes without halving a character.
@@ -54,6 +109,9 @@ func cutAtRune(b []byte, limit int64) []byte {
 }
 
 func validText(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b) // mostly, and one copy less
+	}
 	return string(bytes.ToValidUTF8(b, []byte("\uFFFD")))
 }
 
@@ -64,6 +122,8 @@ type output struct {
 	logLimit       int64
 	exitCode       *int
 	parsed         json.RawMessage // the result, where the output format is structured
+	logged         bool            // stdout is the log: the result came otherwise
+	body           []byte          // that result as it is answered; of JSON parsed is
 }
 
 func newOutput(l Limits) *output {
@@ -74,6 +134,18 @@ func newOutput(l Limits) *output {
 		resultLimit: l.Result,
 		logLimit:    l.Log,
 	}
+}
+
+// hide masks secrets in what is printed from here on.
+func (o *output) hide(masker *secret.Masker) {
+	o.stdout.masked, o.stderr.masked = masker.Stream(), masker.Stream()
+}
+
+func (o *output) of(name Stream) *stream {
+	if name == Stdout {
+		return &o.stdout
+	}
+	return &o.stderr
 }
 
 // mediaTypes of results, by output format.
@@ -92,6 +164,9 @@ func MediaType(format pack.Format) string { return mediaTypes[format] }
 func (o *output) result(format pack.Format) ([]byte, string) {
 	if format == pack.FormatJSON {
 		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format)
+	}
+	if o.logged || o.body != nil {
+		return o.body, MediaType(format)
 	}
 	return o.stdout.kept.Bytes(), MediaType(format)
 }

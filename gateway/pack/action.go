@@ -33,7 +33,11 @@ type actionFile struct {
 	OutputFormat      string            `yaml:"output_format"`
 	Timeout           string            `yaml:"timeout"`
 	Isolation         string            `yaml:"isolation"`
-	Concurrency       int64             `yaml:"concurrency"`
+	Preload           []string          `yaml:"preload"`
+	Concurrency       *int              `yaml:"concurrency"`
+	MinWarm           *int              `yaml:"min_warm"`
+	MaxInstances      *int              `yaml:"max_instances"`
+	IdleTimeout       string            `yaml:"idle_timeout"`
 	Limits            limitsFile        `yaml:"limits"`
 	Network           string            `yaml:"network"`
 	Vars              map[string]string `yaml:"vars"`
@@ -44,7 +48,7 @@ type actionFile struct {
 
 // actionLater are keys of an action that later versions will understand.
 var actionLater = []string{
-	"preload", "min_warm", "max_instances", "http", "retry", "runtime_version", "required_worker_runtimes",
+	"http", "retry", "runtime_version", "required_worker_runtimes",
 	"worker_selector", "tolerations", "affinity", "default_execution_permission_set_refs", "workflow_file",
 	"accesses_mcp", "log_retention_policy", "log_retention_limit", "artifact_retention_policy", "artifact_retention_limit",
 }
@@ -87,21 +91,30 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		EntryPoint:      l.entryPoint(doc, a.EntryPoint, runtime),
 		ParameterFormat: choose(doc, "parameter_format", a.ParameterFormat, []Format{FormatJSON, FormatDotenv, FormatYAML}, nil),
 		OutputFormat:    choose(doc, "output_format", a.OutputFormat, []Format{FormatText, FormatJSON, FormatYAML, FormatJSONL}, nil),
+		Delivery:        choose(doc, "parameter_delivery", a.ParameterDelivery, []Delivery{DeliverStdin, DeliverFile}, nil),
 		Timeout:         timeout(doc, a.Timeout),
 		Network:         network(doc, a.Network, pack.Network),
+		Warm:            a.warm(doc, pack),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
 	}
-	choose(doc, "parameter_delivery", a.ParameterDelivery, []string{"stdin"}, []string{"file"})
-	choose(doc, "isolation", a.Isolation, []string{"process"}, []string{"worker", "container"})
-	if doc.Has("concurrency") && a.Concurrency != 1 {
-		doc.Faultf(at("concurrency"), "concurrency other than 1 is not supported yet")
+	if action.Delivery == DeliverFile && action.Warm.Isolation == runtimes.IsolationWorker {
+		doc.Faultf(at("parameter_delivery"), "parameter_delivery is for programs: with isolation worker, parameters are the handler's argument")
 	}
 	l.schemas(doc, &a, action)
 	if !ok {
 		return nil
 	}
 	return action
+}
+
+func (a *actionFile) warm(doc *strictyaml.Document, pack *Pack) Warm {
+	file := warmFile{a.Isolation, a.Preload, a.Concurrency, a.MinWarm, a.MaxInstances, a.IdleTimeout}
+	warm := file.read(doc)
+	if !doc.Has("preload") {
+		warm.Preload = pack.Preload
+	}
+	return warm
 }
 
 func (l *loader) actionRef(doc *strictyaml.Document, text string) (ActionRef, bool) {
@@ -200,11 +213,16 @@ func (l *loader) examples(doc *strictyaml.Document, examples []any, parameters *
 			continue // a fault already
 		}
 		where := at("examples", fmt.Sprint(i))
+		for _, name := range parameters.Secrets() {
+			if object, ok := example.(map[string]any); ok && object[name] != nil {
+				doc.Faultf(where, "examples[%d] gives the secret %s, and is shown to everybody: leave that out", i, name)
+			}
+		}
 		_, found, err := parameters.Apply(encoded)
 		if err != nil {
 			doc.Faultf(where, "examples[%d]: %v", i, err)
 		}
-		for _, problem := range found {
+		for _, problem := range parameters.withoutMissingSecrets(found) {
 			doc.Faultf(where, "examples[%d] doesn't fit the parameters: %s %s", i, cmp.Or(problem.Pointer, "it"), problem.Detail)
 		}
 	}

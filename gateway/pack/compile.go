@@ -38,7 +38,7 @@ func (noLoader) Load(string) (any, error) { return nil, errRemote }
 
 // compileSchema makes a Schema of either form.
 func compileSchema(raw map[string]any, use purpose) (*Schema, []schemaFault) {
-	if faults := forbidden(raw, nil); len(faults) > 0 {
+	if faults := append(forbidden(raw, nil), misplacedSecrets(raw, use, isFlat(raw), nil)...); len(faults) > 0 {
 		return nil, faults
 	}
 	document := maps.Clone(raw)
@@ -60,7 +60,16 @@ func compileSchema(raw map[string]any, use purpose) (*Schema, []schemaFault) {
 	if document["$schema"] == nil {
 		document["$schema"] = draft
 	}
-	return compileDocument(document, isFlat(raw))
+	secrets, faults := markSecrets(document, isFlat(raw))
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	schema, faults := compileDocument(document, isFlat(raw))
+	if schema != nil {
+		schema.secrets = secrets
+		faults = append(faults, schema.shownSecrets(isFlat(raw))...)
+	}
+	return schema, faults
 }
 
 func compileDocument(document map[string]any, flat bool) (*Schema, []schemaFault) {
@@ -180,9 +189,6 @@ func forbidden(value any, path []string) []schemaFault {
 			faults = append(faults, forbidden(below, append(path, fmt.Sprint(i)))...)
 		}
 	case map[string]any:
-		if value["secret"] == true && !isData(path) {
-			faults = append(faults, schemaFault{append(slices.Clone(path), "secret"), "secret: true is not supported yet: leave it out"})
-		}
 		for _, key := range slices.Sorted(maps.Keys(value)) {
 			faults = append(faults, forbidden(value[key], append(path, key))...)
 		}

@@ -97,7 +97,12 @@ func (f *flattener) property(raw any, path []string) (schema any, required bool)
 		switch {
 		case key == "required" && isBool(value):
 			required = value.(bool)
-		case key == "secret" && isBool(value): // looked at before
+		case key == "secret" && isBool(value):
+			if value == true {
+				property[key] = value
+			}
+		case key == "secret":
+			f.faultf(below, "%s must be true or false", strings.Join(below, "."))
 		case !slices.Contains(keywords, key) && !strings.HasPrefix(key, "x-"):
 			f.faultf(below, "unknown key %s in %s: %s", quote(key), strings.Join(path, "."), strictyaml.Suggest(key, keywords))
 		default:

@@ -31,13 +31,14 @@ type manifestFile struct {
 	Network      string            `yaml:"network"`
 	Build        buildFile         `yaml:"build"`
 	System       any               `yaml:"system"`
+	Preload      []string          `yaml:"preload"`
 	Limits       limitsFile        `yaml:"limits"`
 	Vars         map[string]string `yaml:"vars"`
 }
 
 // manifestLater are keys of pack.yaml that later versions will understand.
 var manifestLater = []string{
-	"testing", "preload", "python", "nodejs", "worker_selector", "tolerations", "affinity",
+	"testing", "python", "nodejs", "worker_selector", "tolerations", "affinity",
 }
 
 // manifest reads pack.yaml into a pack.
@@ -67,6 +68,7 @@ func (l *loader) manifest(pack *Pack) {
 	l.runtimeDeps(doc, m.RuntimeDeps)
 	pack.Enabled = m.Enabled == nil || *m.Enabled
 	pack.Network = network(doc, m.Network, runtimes.NetworkNone)
+	pack.Preload = preload(doc, m.Preload)
 	pack.Limits = m.Limits.read(doc)
 	pack.Build = m.Build.read(doc)
 	if doc.Has("system") {
@@ -99,8 +101,13 @@ func (l *loader) config(doc *strictyaml.Document, m *manifestFile, pack *Pack) {
 	if synonym(doc, "conf_schema", "config_schema", reflect.DeepEqual(m.ConfSchema, m.ConfigSchema)) {
 		key, pack.ConfigSchema = "config_schema", m.ConfigSchema
 	}
-	if pack.ConfigSchema != nil {
-		l.schema(doc, key, pack.ConfigSchema, forConfig)
+	if pack.ConfigSchema == nil {
+		return
+	}
+	for _, name := range l.schema(doc, key, pack.ConfigSchema, forConfig).Secrets() {
+		if pack.Config[name] != nil {
+			doc.Faultf(at("config", name), "config.%s is a secret, and this file is none: leave it out, make it a parameter of the action, and store it (attune secret set)", name)
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ type Pack struct {
 	Revision string
 	Build    Build
 	Network  runtimes.NetworkPolicy
+	Preload  []string          // modules imported before the first execution of its actions
 	Limits   runtimes.Limits   // zero fields: the operator's defaults
 	Vars     map[string]string // process variables of its actions
 	Actions  []*Action         // sorted by ref
@@ -54,9 +55,11 @@ type Action struct {
 	Parameters      *Schema
 	Output          *Schema // nil = not validated
 	ParameterFormat Format  // FormatJSON, FormatDotenv or FormatYAML
-	OutputFormat    Format  // FormatText, FormatJSON, FormatYAML or FormatJSONL
+	Delivery        Delivery
+	OutputFormat    Format // FormatText, FormatJSON, FormatYAML or FormatJSONL
 	Timeout         time.Duration
 	Network         runtimes.NetworkPolicy // resolved: the action's, or its pack's
+	Warm            Warm                   // Preload resolved likewise
 	Limits          runtimes.Limits        // resolved likewise
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
 }
@@ -70,6 +73,14 @@ const (
 	FormatDotenv Format = "dotenv" // parameters only
 	FormatText   Format = "text"   // output only
 	FormatJSONL  Format = "jsonl"  // output only
+)
+
+// Delivery is how an action's parameters reach its program.
+type Delivery string
+
+const (
+	DeliverStdin Delivery = "stdin"
+	DeliverFile  Delivery = "file" // named by ATTUNE_PARAMETER_FILE; stdin is empty
 )
 
 // Timeouts of an action.

@@ -50,7 +50,7 @@ func collect(e *jsonschema.ValidationError, all *[]Problem) {
 	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
 		for _, name := range k.Missing {
-			add("is required", name)
+			add(missing, name)
 		}
 	case *kind.AdditionalProperties:
 		for _, name := range k.Properties {
@@ -69,6 +69,9 @@ func collect(e *jsonschema.ValidationError, all *[]Problem) {
 		}
 	}
 }
+
+// missing is the detail of a property that must be there.
+const missing = "is required"
 
 // detail says what the schema wants.
 func detail(k jsonschema.ErrorKind) string {

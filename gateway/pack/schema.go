@@ -11,6 +11,7 @@ import (
 type Schema struct {
 	document json.RawMessage
 	compiled *jsonschema.Schema
+	secrets  []string // names of the properties that are secrets, sorted
 }
 
 // anyObject is the schema of an action that declares no parameters: every
@@ -33,6 +34,13 @@ func (s *Schema) JSON() json.RawMessage {
 // problems, that it doesn't fit. The result is compact, has its keys sorted, and
 // has every number as the caller wrote it.
 func (s *Schema) Apply(body []byte) (json.RawMessage, []Problem, error) {
+	return s.ApplyWith(body, nil)
+}
+
+// ApplyWith is Apply with the values of secrets that are stored for the pack:
+// each goes to the parameter of its name, and what is required is checked
+// afterwards. A body that has one of them, too, is a problem.
+func (s *Schema) ApplyWith(body []byte, stored map[string]string) (json.RawMessage, []Problem, error) {
 	var value any = map[string]any{}
 	if len(body) > 0 {
 		var err error
@@ -45,9 +53,12 @@ func (s *Schema) Apply(body []byte) (json.RawMessage, []Problem, error) {
 		return nil, []Problem{{Detail: "must be an object"}}, nil
 	}
 	if s != nil && s.compiled != nil {
+		if clashes := s.addSecrets(object, stored); len(clashes) > 0 {
+			return nil, clashes, nil
+		}
 		fill(object, s.compiled)
 		if err := s.compiled.Validate(object); err != nil {
-			return nil, problems(err), nil
+			return nil, s.discreet(problems(err)), nil
 		}
 	}
 	encoded, err := compact(object)

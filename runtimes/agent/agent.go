@@ -9,19 +9,26 @@
 package agent
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"attune/runtimes/agent/wire"
 )
 
-// SlotUID is the user and group ID of user code in a container, and of all
-// files that it makes.
-const SlotUID = 65533
+// ParameterFile is the process variable that names the file with an execution's
+// parameters.
+const ParameterFile = "ATTUNE_PARAMETER_FILE"
+
+// SecretCommand is the agent's other name, by which actions ask for a secret.
+const SecretCommand = "get_secret"
+
+// SecretsFD is the process variable with the number of the descriptor on which
+// a process has its secrets.
+const SecretsFD = "ATTUNE_SECRETS_FD"
 
 // SocketName is the control socket's name in the directory given to Listen.
 const SocketName = "agent.sock"
@@ -40,10 +47,11 @@ var (
 	// ErrProtocol says that the agent broke the protocol. It comes together
 	// with ErrNotStarted or ErrLost.
 	ErrProtocol = wire.ErrProtocol
-	// ErrBusy says that an execution is running on this connection.
+	// ErrBusy says that all slots of this connection are taken.
 	ErrBusy = errors.New("agent is busy")
-	// ErrTooLarge says that a request exceeds the protocol's limit (16 MiB).
-	ErrTooLarge = errors.New("request is too large for the agent")
+	// ErrTooLarge says that a request exceeds the protocol's limit (16 MiB),
+	// and that a worker's result exceeds Call.ResultLimit.
+	ErrTooLarge = errors.New("too large")
 )
 
 // StartError says that the program could not be executed at all: it is missing,
@@ -62,12 +70,23 @@ type Request struct {
 	Argv []string // a first element without a slash is searched on Env's PATH
 	Dir  string   // working directory, absolute
 	// Env is the whole environment, KEY=value. Only HOME and TMPDIR are added,
-	// pointing to the scratch directory, where they are missing.
+	// pointing to the scratch directory, where they are missing; and a
+	// ParameterFile that names one of Files gets that directory in front.
 	Env   []string
 	Stdin []byte // all of it; then end of file
 	// Files are made in the scratch directory, mode 0400, owned by the user
 	// code's uid, before the program starts; they vanish with everything else.
 	Files []File
+
+	// Via is the wish how the process comes to be; Exit.Via tells what it was.
+	Via Via
+	// Script is what a parent or a stocked process runs: file and arguments.
+	// Argv stays the full command line, for ViaExec.
+	Script []string
+	// Secrets are given to the program as a sealed memory file on descriptor 3
+	// (a JSON object), with ATTUNE_SECRETS_FD=3 in its environment. Such a
+	// request is always executed. nil = none.
+	Secrets map[string]string
 
 	Timeout time.Duration // required; then SIGTERM to the process group
 	Grace   time.Duration // between SIGTERM and SIGKILL to everything
@@ -86,13 +105,15 @@ type File struct {
 	Data []byte
 }
 
-// Output takes what the program prints, as it comes. Writers are called from one
-// goroutine, never after Execute has returned; one that blocks stalls the
-// program. A nil writer discards.
+// Output takes what the program prints, as it comes. Writers are called by one
+// goroutine at a time, never after Execute or Call has returned; one that blocks
+// stalls the program, and with it what runs in the instance's other slots. A nil
+// writer discards.
 type Output struct{ Stdout, Stderr io.Writer }
 
 // Exit is how a program ended.
 type Exit struct {
+	Via         Via // how its process came to be
 	Code        int // 128+n if signal n ended it
 	Signal      int // 0 = none
 	TimedOut    bool
@@ -125,12 +146,15 @@ func (r Request) check() error {
 			return fmt.Errorf("request with a file named %q", f.Name)
 		}
 	}
-	for _, list := range [][]string{r.Argv, r.Env, {r.Dir}} {
-		for _, s := range list {
-			if strings.ContainsRune(s, 0) || !utf8.ValidString(s) {
-				return errors.New("request with a NUL byte or invalid UTF-8 in argv, env or dir")
-			}
-		}
+	if r.Via < ViaExec || r.Via > ViaStock || r.Via != ViaExec && (len(r.Script) == 0 || r.Script[0] == "") {
+		return fmt.Errorf("request %v without a script", r.Via)
+	}
+	lists := [][]string{r.Argv, r.Env, {r.Dir}, r.Script}
+	for name, value := range r.Secrets {
+		lists = append(lists, []string{name, value})
+	}
+	if err := checkText(lists...); err != nil {
+		return fmt.Errorf("request with %w", err)
 	}
 	return nil
 }
@@ -143,9 +167,17 @@ func (r Request) encode() ([]byte, error) {
 	s := wire.Start{
 		ID: r.ID, Argv: r.Argv, Dir: r.Dir, Env: r.Env, Timeout: r.Timeout, Grace: r.Grace,
 		StdoutLimit: r.StdoutLimit, StderrLimit: r.StderrLimit, Stdin: r.Stdin,
+		Via: int(r.Via), Script: r.Script,
 	}
 	for _, f := range r.Files {
 		s.Files = append(s.Files, wire.File{Name: f.Name, Data: f.Data})
+	}
+	if r.Secrets != nil {
+		document, err := json.Marshal(r.Secrets)
+		if err != nil {
+			return nil, fmt.Errorf("encode secrets: %w", err)
+		}
+		s.Secrets, s.Via = document, int(ViaExec)
 	}
 	p, err := wire.EncodeStart(s)
 	if err == nil && len(p) > wire.MaxStart {

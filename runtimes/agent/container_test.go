@@ -79,7 +79,7 @@ func (b *bench) start(t testing.TB) *contained {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	conn, err := listener.Accept(ctx)
+	conn, err := listener.Accept(ctx, agent.Setup{})
 	if err != nil {
 		var log strings.Builder
 		c.Logs(t.Context(), &log)

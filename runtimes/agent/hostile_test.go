@@ -32,7 +32,7 @@ func impostor(t testing.TB, hello []byte) (*agent.Conn, net.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	c, err := listener.Accept(ctx)
+	c, err := listener.Accept(ctx, agent.Setup{})
 	if err == nil {
 		t.Cleanup(func() { c.Close() })
 	}
@@ -44,12 +44,12 @@ func frame(t wire.Type, stream uint32, payload string) []byte {
 	return append(head[:], payload...)
 }
 
-var goodHello = frame(wire.TypeHello, 0, `{"version":1}`)
+var goodHello = frame(wire.TypeHello, 0, `{"version":2}`)
 
 func TestHelloOfAnImpostor(t *testing.T) {
 	t.Parallel()
 	for name, hello := range map[string][]byte{
-		"other version": frame(wire.TypeHello, 0, `{"version":2}`),
+		"other version": frame(wire.TypeHello, 0, `{"version":1}`),
 		"no JSON":       frame(wire.TypeHello, 0, `{"version":`),
 		"other frame":   frame(wire.TypeExit, 0, `{}`),
 		"HTTP":          []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
@@ -174,7 +174,7 @@ func TestAcceptIsCancelled(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := listener.Accept(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := listener.Accept(ctx, agent.Setup{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Accept() = %v, want context.Canceled", err)
 	}
 	if err := listener.Close(); err != nil {

@@ -57,9 +57,18 @@ func remove(path string) error {
 
 // Accept waits for the agent, exchanges hellos, and closes the listener whatever
 // comes of it: there is one connection per instance, or none. It gives up when
-// ctx ends; without a hello, 5 s after the connection.
-func (l *Listener) Accept(ctx context.Context) (*Conn, error) {
+// ctx ends; without a hello, 5 s after the connection. The agent keeps ready what
+// setup says.
+func (l *Listener) Accept(ctx context.Context, setup Setup) (*Conn, error) {
 	defer l.Close() // its error is about a file in a directory that is private and goes with the instance
+	message, err := setup.message()
+	if err != nil {
+		return nil, err
+	}
+	answer := wire.Encode(wire.Hello{Version: wire.Version, Setup: message})
+	if len(answer) > wire.MaxControl {
+		return nil, fmt.Errorf("%w: setup of %d bytes", ErrTooLarge, len(answer))
+	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	socket, err := l.socket.AcceptUnix()
@@ -69,7 +78,7 @@ func (l *Listener) Accept(ctx context.Context) (*Conn, error) {
 		}
 		return nil, fmt.Errorf("wait for agent: %w", err)
 	}
-	c, err := greet(ctx, socket)
+	c, err := greet(ctx, socket, answer, message.Slots)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("greet agent: %w", err), socket.Close())
 	}
@@ -80,7 +89,7 @@ func (l *Listener) Accept(ctx context.Context) (*Conn, error) {
 func (l *Listener) Close() error { return l.close() }
 
 // greet exchanges hellos and starts the connection's reader.
-func greet(ctx context.Context, socket *net.UnixConn) (*Conn, error) {
+func greet(ctx context.Context, socket *net.UnixConn, answer []byte, slots int) (*Conn, error) {
 	limit := time.Now().Add(helloTime)
 	if d, ok := ctx.Deadline(); ok && d.Before(limit) {
 		limit = d
@@ -103,11 +112,11 @@ func greet(ctx context.Context, socket *net.UnixConn) (*Conn, error) {
 	if hello.Version != wire.Version {
 		return nil, fmt.Errorf("%w: agent speaks version %d, gateway %d", ErrProtocol, hello.Version, wire.Version)
 	}
-	if err := wire.Write(socket, wire.TypeHello, 0, wire.Encode(wire.Hello{Version: wire.Version})); err != nil {
+	if err := wire.Write(socket, wire.TypeHello, 0, answer); err != nil {
 		return nil, err
 	}
 	if err := socket.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	return newConn(socket, in, hello), nil
+	return newConn(socket, in, hello, slots), nil
 }

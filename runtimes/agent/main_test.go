@@ -73,7 +73,7 @@ func startAgent(t *testing.T) *instance {
 	go func() { i.ended <- i.command.Wait() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	i.Conn, err = listener.Accept(ctx)
+	i.Conn, err = listener.Accept(ctx, agent.Setup{})
 	if err != nil {
 		i.command.Process.Kill()
 		<-i.ended

@@ -36,6 +36,16 @@ func (s *supervisor) start(e *execution) (*program, *startFault) {
 	for _, f := range theirs {
 		attr.Files = append(attr.Files, uintptr(f))
 	}
+	if e.Secrets != nil {
+		file, err := sealed(e.Secrets)
+		if err != nil {
+			abandon(ours, theirs, len(ours), nil)
+			return nil, &startFault{code: 126, reason: err.Error()}
+		}
+		defer file.Close() // the program has its own
+		attr.Files = append(attr.Files, file.Fd())
+		attr.Env = append(attr.Env, fmt.Sprintf("%s=%d", agent.SecretsFD, secretsNumber))
+	}
 	if s.isolated {
 		attr.Sys.Credential = &syscall.Credential{Uid: agent.SlotUID, Gid: agent.SlotUID}
 	}
@@ -63,6 +73,11 @@ func environment(env []string, scratch string) []string {
 	for _, key := range []string{"HOME=", "TMPDIR="} {
 		if variable(env, key) == "" {
 			env = append(env, key+scratch)
+		}
+	}
+	for i, entry := range env {
+		if name, ok := strings.CutPrefix(entry, agent.ParameterFile+"="); ok && !filepath.IsAbs(name) {
+			env[i] = agent.ParameterFile + "=" + filepath.Join(scratch, name)
 		}
 	}
 	return env

@@ -9,12 +9,41 @@ import (
 
 // Hello opens the connection: the agent's first, then the gateway's.
 type Hello struct {
-	Version  int  `json:"version"`
-	Isolated bool `json:"isolated"` // the agent is PID 1 of its container; meaningless from the gateway
+	Version  int   `json:"version"`
+	Isolated bool  `json:"isolated"` // the agent is PID 1 of its container; meaningless from the gateway
+	Setup    Setup `json:"setup"`    // meaningless from the agent
 }
 
-// Start asks for an execution. The contents of Files, then stdin, follow its
-// JSON in the frame.
+// Bounds of a Setup.
+const (
+	MaxSlots = 64
+	MaxStock = 16
+)
+
+// Setup is what the agent keeps ready.
+type Setup struct {
+	Slots      int      `json:"slots"`
+	Parent     *Program `json:"parent,omitempty"`
+	Stock      *Program `json:"stock,omitempty"`
+	StockCount int      `json:"stock_count,omitempty"`
+}
+
+// Program is a process that is not an execution.
+type Program struct {
+	Argv []string `json:"argv"`
+	Dir  string   `json:"dir"`
+	Env  []string `json:"env"`
+}
+
+// Ways to a process, in Start.Via and Exit.Via.
+const (
+	ViaExec   = 0
+	ViaParent = 1
+	ViaStock  = 2
+)
+
+// Start asks for an execution. The contents of Files, then Secrets, then stdin,
+// follow its JSON in the frame.
 type Start struct {
 	ID          string        `json:"id"`
 	Argv        []string      `json:"argv"`
@@ -25,8 +54,12 @@ type Start struct {
 	StdoutLimit int64         `json:"stdout_limit"` // bytes to forward
 	StderrLimit int64         `json:"stderr_limit"`
 	Files       []File        `json:"files,omitempty"`
+	Via         int           `json:"via,omitempty"`
+	Script      []string      `json:"script,omitempty"`
+	SecretsSize int           `json:"secrets,omitempty"` // bytes; 0 = none
 
-	Stdin []byte `json:"-"`
+	Secrets []byte `json:"-"` // a JSON document
+	Stdin   []byte `json:"-"`
 }
 
 // File is a file that is made in the scratch directory before the start.
@@ -43,6 +76,7 @@ type Kill struct {
 
 // Exit is how an execution ended. It is the last frame of its stream.
 type Exit struct {
+	Via           int           `json:"via,omitempty"`
 	Code          int           `json:"code"`
 	Signal        int           `json:"signal,omitempty"`
 	TimedOut      bool          `json:"timed_out,omitempty"`
@@ -57,9 +91,10 @@ type Exit struct {
 }
 
 // EncodeStart makes the payload of a start frame: length of the JSON, the JSON,
-// the files, stdin.
+// the files, secrets, stdin.
 func EncodeStart(s Start) ([]byte, error) {
-	size := len(s.Stdin)
+	s.SecretsSize = len(s.Secrets)
+	size := len(s.Stdin) + s.SecretsSize
 	for i := range s.Files {
 		s.Files[i].Size = len(s.Files[i].Data)
 		size += s.Files[i].Size
@@ -74,6 +109,7 @@ func EncodeStart(s Start) ([]byte, error) {
 	for _, f := range s.Files {
 		p = append(p, f.Data...)
 	}
+	p = append(p, s.Secrets...)
 	return append(p, s.Stdin...), nil
 }
 
@@ -99,7 +135,13 @@ func DecodeStart(p []byte) (Start, error) {
 		}
 		f.Data, p = p[:f.Size], p[f.Size:]
 	}
-	s.Stdin = p
+	if s.SecretsSize < 0 || s.SecretsSize > len(p) {
+		return Start{}, fmt.Errorf("%w: secrets of %d bytes in a frame with %d left", ErrProtocol, s.SecretsSize, len(p))
+	}
+	s.Stdin = p[s.SecretsSize:]
+	if s.SecretsSize > 0 {
+		s.Secrets = p[:s.SecretsSize]
+	}
 	return s, nil
 }
 

@@ -13,13 +13,14 @@ import (
 
 // Version is what both hellos must carry. The gateway ships its own agent, so
 // there is nothing to negotiate.
-const Version = 1
+const Version = 2
 
 // Limits of a frame's payload in bytes.
 const (
 	MaxStart   = 16 << 20 // a request with its files and stdin
 	MaxChunk   = 64 << 10 // a piece of output
 	MaxControl = 64 << 10 // any other message
+	MaxNotice  = 1 << 10  // a text for the log
 )
 
 // HeaderSize is what stands before every payload: length (4), type (1),
@@ -31,13 +32,16 @@ type Type byte
 
 // Frame types. Numbers are never reused with another meaning.
 const (
-	TypeHello   Type = 1 // both ways: Hello
-	TypeStart   Type = 2 // to the agent: Start, files, stdin
-	TypeKill    Type = 3 // to the agent: Kill
-	TypeStarted Type = 4 // to the gateway: empty
-	TypeStdout  Type = 5 // to the gateway: bytes
-	TypeStderr  Type = 6 // to the gateway: bytes
-	TypeExit    Type = 7 // to the gateway: Exit
+	TypeHello   Type = 1  // both ways: Hello
+	TypeStart   Type = 2  // to the agent: Start, files, stdin
+	TypeKill    Type = 3  // to the agent: Kill
+	TypeStarted Type = 4  // to the gateway: empty
+	TypeStdout  Type = 5  // to the gateway: bytes
+	TypeStderr  Type = 6  // to the gateway: bytes
+	TypeExit    Type = 7  // to the gateway: Exit
+	TypeWorker  Type = 8  // to the agent: Program, with one descriptor
+	TypeRefused Type = 9  // to the gateway: empty; the instance was spent meanwhile, nothing was run
+	TypeNotice  Type = 10 // to the gateway: a text for the log; stream 0
 )
 
 // ErrProtocol says that the other end broke the rules. The connection is dead.
@@ -57,8 +61,11 @@ type Limits map[Type]int
 
 // What each end accepts.
 var (
-	ToAgent   = Limits{TypeHello: MaxControl, TypeStart: MaxStart, TypeKill: MaxControl}
-	ToGateway = Limits{TypeHello: MaxControl, TypeStarted: 0, TypeStdout: MaxChunk, TypeStderr: MaxChunk, TypeExit: MaxControl}
+	ToAgent   = Limits{TypeHello: MaxControl, TypeStart: MaxStart, TypeKill: MaxControl, TypeWorker: MaxControl}
+	ToGateway = Limits{
+		TypeHello: MaxControl, TypeStarted: 0, TypeStdout: MaxChunk, TypeStderr: MaxChunk, TypeExit: MaxControl,
+		TypeRefused: 0, TypeNotice: MaxNotice,
+	}
 )
 
 // Reader reads frames. It is not safe for concurrent use.

@@ -1,0 +1,3 @@
+package supervisor
+
+const memfdCreate = 279
