@@ -77,7 +77,7 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, `attune: expected one of "serve", "invoke", "pack", "env", "config", ...; see attune --help`},
+		{nil, `attune: expected one of "serve", "invoke", "pack", "env", "execution", ...; see attune --help`},
 		{[]string{"frob"}, "attune: unexpected argument frob; see attune --help"},
 		{[]string{"invoke"}, `attune: expected "<ref>"; see attune --help`},
 		{[]string{"invoke", "../x"}, `attune: invalid ref "../x": an action's ref is pack.action, each a lower-case letter and up to 62 of a-z, 0-9, _ and -`},
