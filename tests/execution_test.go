@@ -216,9 +216,9 @@ func TestClientThatLeavesCancels(t *testing.T) {
 			Error      struct{ Code string }
 		}
 	}
-	eventually(t, 10*time.Second, "the execution is recorded", func() bool {
+	eventually(t, 10*time.Second, "the execution has ended", func() bool {
 		decode(t, g.get(t, "/api/v1/executions?action=trouble.slow").body, &list)
-		return len(list.Items) == 1
+		return len(list.Items) == 1 && list.Items[0].Status != "running"
 	})
 	if x := list.Items[0]; x.Status != "cancelled" || x.Error.Code != "cancelled" || x.ExitCode != nil {
 		t.Errorf("record of a call whose client left = %+v", x)
