@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -206,3 +207,14 @@ func (l *logged) String() string {
 }
 
 func packName(n int) string { return fmt.Sprintf("p%d", n) }
+
+// replace puts another directory in the place of one.
+func replace(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Rename(dir, dir+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
