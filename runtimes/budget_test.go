@@ -188,8 +188,9 @@ func chaos(t *testing.T, y *yard, dice *rand.Rand) {
 			shapes[n].Isolation, shapes[n].Slots, shapes[n].Spare = IsolationContainer, 1, 1
 		}
 	}
+	faults := rand.New(rand.NewPCG(dice.Uint64(), 3)) // under the yard's lock
 	y.fault = func(*Shape) error {
-		if dice.IntN(10) == 0 {
+		if faults.IntN(10) == 0 {
 			return errors.New("broken")
 		}
 		return nil
@@ -204,17 +205,12 @@ func chaos(t *testing.T, y *yard, dice *rand.Rand) {
 			}
 		})
 	}
+	fate := rand.New(rand.NewPCG(dice.Uint64(), 4))
 	all.Go(func() {
 		for range 20 {
 			time.Sleep(300 * time.Millisecond)
-			n := 0
-			y.pools.Keep(shapes[:dice.IntN(len(shapes))])
-			y.mu.Lock()
-			if n = len(y.launched); n > 0 {
-				l := y.launched[dice.IntN(n)]
-				defer l.Close() // one dies
-			}
-			y.mu.Unlock()
+			y.pools.Keep(shapes[:fate.IntN(len(shapes))])
+			y.killOne(fate)
 			y.pools.budget.mu.Lock()
 			used := y.pools.budget.used
 			y.pools.budget.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ import (
 // yard launches instances of nothing, which keep the contract of a link.
 type yard struct {
 	pools *Pools
-	takes time.Duration // a start
+	takes atomic.Int64 // nanoseconds of a start
 
 	mu       sync.Mutex
 	fault    func(*Shape) error
@@ -59,7 +60,8 @@ func newYard(t *testing.T, limits PoolLimits) *yard {
 	if limits.IdleTimeout == 0 {
 		limits.IdleTimeout = time.Hour
 	}
-	y := &yard{takes: 200 * time.Millisecond}
+	y := &yard{}
+	y.takes.Store(int64(200 * time.Millisecond))
 	y.pools = newPools(limits, slog.New(slog.NewTextHandler(t.Output(), nil)), y.launch)
 	return y
 }
@@ -77,7 +79,7 @@ func (y *yard) close(t *testing.T) {
 
 func (y *yard) launch(ctx context.Context, shape *Shape) (*Instance, error) {
 	select {
-	case <-time.After(y.takes):
+	case <-time.After(time.Duration(y.takes.Load())):
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -126,6 +128,25 @@ func (y *yard) of(pack string) (n int) {
 		}
 	}
 	return n
+}
+
+// killOne lets an instance die, if there was one.
+func (y *yard) killOne(dice *rand.Rand) {
+	y.mu.Lock()
+	if len(y.launched) == 0 {
+		y.mu.Unlock()
+		return
+	}
+	victim := y.launched[dice.IntN(len(y.launched))]
+	y.mu.Unlock()
+	victim.Close()
+}
+
+// nth is the nth instance that was started.
+func (y *yard) nth(n int) *fakeLink {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.launched[n]
 }
 
 func (y *yard) launches() int {

@@ -19,19 +19,16 @@ func TestKeptInstanceThatDiesIsReplacedWithBackOff(t *testing.T) {
 		shape.MinWarm = 2
 		y.pools.Keep([]*Shape{shape})
 		time.Sleep(time.Minute)
-		y.launched[0].Close()
+		y.nth(0).Close()
 		time.Sleep(2 * time.Second)
 		if y.living() != 2 {
 			t.Fatalf("%d live after one has died, want 2", y.living())
 		}
-		y.mu.Lock()
-		y.fault = func(*Shape) error { return errors.New("broken") }
-		y.mu.Unlock()
-		y.launched[1].Close()
 		var tries atomic.Int64
 		y.mu.Lock()
 		y.fault = func(*Shape) error { tries.Add(1); return errors.New("broken") }
 		y.mu.Unlock()
+		y.nth(1).Close()
 		time.Sleep(10 * time.Minute)
 		if n := tries.Load(); n < 8 || n > 25 {
 			t.Errorf("%d starts in ten minutes that all fail, want about one a minute", n)
@@ -45,7 +42,7 @@ func TestKeptInstancesFollowTheirShape(t *testing.T) {
 		before.MinWarm, after.MinWarm, after.Revision = 1, 1, "r2"
 		y.pools.Keep([]*Shape{before})
 		time.Sleep(time.Minute)
-		y.takes = 5 * time.Second
+		y.takes.Store(int64(5 * time.Second))
 		y.pools.Keep([]*Shape{after})
 		time.Sleep(3 * time.Second)
 		if y.living() != 1 || y.launches() != 1 {

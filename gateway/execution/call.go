@@ -56,7 +56,10 @@ func (r *Runner) accept(request Request) (*call, error) {
 		invalid.Parameters = problems
 		return nil, invalid
 	}
-	stdin, err := encode(parameters, action.ParameterFormat)
+	var stdin []byte
+	if action.Warm.Isolation != runtimes.IsolationWorker {
+		stdin, err = encode(parameters, action.ParameterFormat)
+	}
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{
