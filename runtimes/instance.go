@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"attune/runtimes/agent"
 	"attune/runtimes/container"
 )
@@ -23,18 +25,31 @@ const removeTimeout = 30 * time.Second
 
 // Instance is one running container with an agent that takes executions.
 type Instance struct {
-	shape     *Shape
 	container container.Container
-	conn      *agent.Conn
-	run       string    // its directory on the shared volume
-	idleSince time.Time // guarded by its pool
-	epoch     uint64    // of the pools when its start began: what it mounts is from then
+	link      link
+	run       string // its directory on the shared volume
+	roots     string // identity of the directories that it mounts
+	// startWorker starts a worker in a slot; nil without isolation worker.
+	startWorker func(context.Context) (worker, error)
+
+	// Guarded by its pool.
+	pool      *pool
+	slots     []*Slot
+	busy      int       // slots that are acquired, or have no worker yet
+	started   time.Time // when it could be used
+	idleSince time.Time // while busy is 0
+	retiring  bool      // gets no more executions, and is removed with its last one
+	makesRoom bool      // for another pool: its part of the budget is free once nothing runs in it
+	yielded   bool      // … though calls of its own pool waited
 }
 
-// Execute runs one program in the instance. The errors are the agent's:
-// agent.ErrNotStarted, agent.ErrLost, *agent.StartError.
-func (i *Instance) Execute(ctx context.Context, req agent.Request, out agent.Output) (agent.Exit, error) {
-	return i.conn.Execute(ctx, req, out)
+// link is the part of agent.Conn that an instance needs.
+type link interface {
+	Execute(ctx context.Context, r agent.Request, out agent.Output) (agent.Exit, error)
+	StartWorker(ctx context.Context, p agent.Program) (*agent.Worker, error)
+	Notices() <-chan string
+	Done() <-chan struct{}
+	Close() error
 }
 
 // ID is the container's ID.
@@ -43,7 +58,7 @@ func (i *Instance) ID() string { return i.container.ID() }
 // alive tells whether the agent's connection still stands.
 func (i *Instance) alive() bool {
 	select {
-	case <-i.conn.Done():
+	case <-i.link.Done():
 		return false
 	default:
 		return true
@@ -59,7 +74,7 @@ func launch(ctx context.Context, engine container.Engine, box *Box, shape *Shape
 	if err != nil {
 		return nil, err
 	}
-	i := &Instance{shape: shape, run: run}
+	i := &Instance{run: run, roots: shape.roots()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.destroy(ctx))
@@ -76,10 +91,35 @@ func launch(ctx context.Context, engine container.Engine, box *Box, shape *Shape
 	if err = i.container.Start(ctx); err != nil {
 		return nil, fmt.Errorf("start instance: %w", err)
 	}
-	if i.conn, err = acceptAgent(ctx, listener, i.container); err != nil {
+	conn, err := acceptAgent(ctx, listener, i.container, box.Setup(shape))
+	if err != nil {
 		return nil, fmt.Errorf("wait for the instance's agent: %w", err)
 	}
-	return i, nil
+	i.link = conn
+	return i, i.furnish(ctx, box, shape)
+}
+
+// furnish makes the instance's slots, each with its worker where it needs one.
+func (i *Instance) furnish(ctx context.Context, box *Box, shape *Shape) error {
+	for range max(shape.Slots, 1) {
+		i.slots = append(i.slots, &Slot{instance: i})
+	}
+	if shape.Isolation != IsolationWorker {
+		return nil
+	}
+	program := box.WorkerProgram(shape)
+	i.startWorker = func(ctx context.Context) (worker, error) {
+		w, err := i.link.StartWorker(ctx, program)
+		if err != nil {
+			return nil, err // not a worker that is nil
+		}
+		return w, nil
+	}
+	var group errgroup.Group
+	for _, slot := range i.slots {
+		group.Go(func() error { return slot.employ(ctx) })
+	}
+	return group.Wait()
 }
 
 // runDir makes the instance's directory. Its parent is the gateway's alone; the
@@ -105,7 +145,7 @@ func runDir(box *Box) (string, error) {
 }
 
 // acceptAgent waits for the agent, and no longer than its container lives.
-func acceptAgent(ctx context.Context, listener *agent.Listener, c container.Container) (*agent.Conn, error) {
+func acceptAgent(ctx context.Context, listener *agent.Listener, c container.Container, setup agent.Setup) (*agent.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan struct{})
@@ -117,7 +157,7 @@ func acceptAgent(ctx context.Context, listener *agent.Listener, c container.Cont
 		}
 		cancel(err)
 	}()
-	conn, err := listener.Accept(ctx, agent.Setup{})
+	conn, err := listener.Accept(ctx, setup)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -131,8 +171,8 @@ func (i *Instance) destroy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
 	var errs []error
-	if i.conn != nil {
-		errs = append(errs, i.conn.Close())
+	if i.link != nil {
+		errs = append(errs, i.link.Close())
 	}
 	if i.container != nil {
 		if err := i.container.Remove(ctx); err != nil {

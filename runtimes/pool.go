@@ -11,23 +11,33 @@ import (
 // errStalePool says that a pool was removed between being found and being used.
 var errStalePool = errors.New("pool was removed")
 
-// pool holds the instances of one shape. The most recently used instance is
-// taken first, so that the ones nobody needs age out.
+// pool holds the instances of one shape. The most recently used slot is taken
+// first, so that the instances nobody needs age out.
 //
-// A call that finds no idle instance waits in line. A new instance is started
-// beside the wait, never in front of it: whichever is there first, a freed
-// instance or a new one, goes to the head of the line.
+// A call that finds no free slot waits in line. A new instance is started beside
+// the wait, never in front of it: whichever is there first, a freed slot or one
+// of a new instance, goes to the head of the line.
 type pool struct {
-	owner *Pools
-	shape *Shape
+	owner  *Pools
+	shape  *Shape
+	tenant *tenant
+	cost   resources     // of one instance
+	slots  int           // of one instance
+	most   int           // instances
+	once   bool          // an instance serves one execution
+	idle   time.Duration // an instance unused for so long is removed
 
-	mu       sync.Mutex
-	closed   bool
-	idle     []*Instance // oldest first
-	live     int         // instances that are idle, in use or starting
-	starting int
-	waiters  []*waiter
-	service  time.Duration // moving mean of an execution's time
+	mu        sync.Mutex
+	closed    bool
+	free      []*Slot // of instances that may be used, last used last
+	instances []*Instance
+	live      int // instances and those starting
+	starting  int // instances for which there is room
+	wanted    int // instances for which the budget was asked
+	waiters   []*waiter
+	service   time.Duration // moving mean of an execution's time
+	called    time.Time     // of the last call
+	keeping
 }
 
 // waiter is a call in line.
@@ -38,27 +48,51 @@ type waiter struct {
 
 // grant is what a waiter gets.
 type grant struct {
-	instance *Instance
-	start    time.Duration // how long the instance took to start; 0 if it was there before
-	err      error
+	slot  *Slot
+	start time.Duration // how long its instance took to start; 0 if it was there before
+	err   error
 }
 
-// take returns an idle instance, or a place in line.
-func (p *pool) take() (*Instance, *waiter, error) {
+func newPool(owner *Pools, shape *Shape) *pool {
+	most := owner.limits.PerPool
+	if own := shape.MaxInstances; own > 0 && (most == 0 || own < most) {
+		most = own
+	}
+	p := &pool{
+		owner: owner, shape: shape, tenant: owner.tenant(shape.Pack),
+		cost:  resources{instances: 1, memory: shape.Limits.Memory, cpu: shape.Limits.CPU},
+		slots: max(shape.Slots, 1), most: most, once: shape.Isolation == IsolationContainer,
+		idle: owner.limits.IdleTimeout,
+	}
+	if shape.IdleTimeout > 0 {
+		p.idle = shape.IdleTimeout
+	}
+	return p
+}
+
+// take returns a free slot, or a place in line.
+func (p *pool) take() (*Slot, *waiter, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, nil, errStalePool
 	}
-	if n := len(p.idle); n > 0 {
-		instance := p.idle[n-1]
-		p.idle = slices.Delete(p.idle, n-1, n)
-		return instance, nil, nil
+	if n := len(p.free); n > 0 {
+		slot := p.free[n-1]
+		p.free[n-1] = nil
+		p.free = p.free[:n-1]
+		slot.instance.busy++
+		if p.once {
+			p.called = time.Now()
+			p.startMore()
+		}
+		return slot, nil, nil
 	}
+	p.called = time.Now()
 	if len(p.waiters) >= p.owner.limits.Queue {
 		return nil, nil, &OverloadedError{RetryAfter: p.expected()}
 	}
-	w := &waiter{since: time.Now(), ready: make(chan grant, 1)}
+	w := &waiter{since: p.called, ready: make(chan grant, 1)}
 	p.waiters = append(p.waiters, w)
 	p.startMore()
 	return nil, w, nil
@@ -66,64 +100,44 @@ func (p *pool) take() (*Instance, *waiter, error) {
 
 // expected estimates when the line will have moved on. The pool is locked.
 func (p *pool) expected() time.Duration {
-	slots := max(p.live, 1)
+	slots := max(p.live, 1) * p.slots
 	mean := max(p.service, 10*time.Millisecond)
 	return max(time.Second, time.Duration(len(p.waiters)+1)*mean/time.Duration(slots))
 }
 
-// startMore starts an instance for each waiter that none is starting for, as
-// far as the limits allow. The pool is locked.
-func (p *pool) startMore() {
-	for !p.closed && p.starting < len(p.waiters) && p.live < p.owner.limits.PerPool && p.owner.spawn(p.start) {
-		p.starting++
-		p.live++
+// await waits for the grant, and tells how much of the wait was a start. A call
+// that leaves the line passes on what it was given in the same moment.
+func (p *pool) await(ctx context.Context, w *waiter) (*Slot, time.Duration, error) {
+	select {
+	case g := <-w.ready:
+		return g.slot, min(g.start, time.Since(w.since)), g.err
+	case <-ctx.Done():
 	}
-}
-
-func (p *pool) start() {
-	if !p.owner.reserve() {
-		p.gaveUp(nil)
-		p.owner.starve()
-		return
-	}
-	begun, epoch := time.Now(), p.owner.epoch.Load()
-	instance, err := launch(p.owner.ctx, p.owner.engine, p.owner.box, p.shape)
-	if err != nil {
-		p.owner.unreserve()
-		p.gaveUp(err)
-		return
-	}
-	took := time.Since(begun)
-	instance.epoch = epoch
 	p.mu.Lock()
-	p.starting--
+	p.waiters = slices.DeleteFunc(p.waiters, func(other *waiter) bool { return other == w })
 	p.mu.Unlock()
-	p.give(instance, took)
-	p.watch(instance)
+	p.owner.budget.left()
+	starting := time.Duration(0)
+	select {
+	case g := <-w.ready:
+		if g.slot != nil {
+			p.pass(g.slot)
+		}
+	default:
+		starting = p.startingSince(w.since)
+	}
+	return nil, starting, context.Cause(ctx)
 }
 
-// gaveUp ends a start without an instance. A failure fails the call that has
-// waited longest: a fault that stays must be told, not retried for ever. A start
-// that found no room (nil) fails nobody; it is repeated when there is some.
-func (p *pool) gaveUp(err error) {
+// startingSince is how much of the time since then a start was under way that
+// nobody has waited for longer.
+func (p *pool) startingSince(then time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.starting--
-	p.live--
-	if err == nil {
-		return
+	if p.starting == 0 {
+		return 0
 	}
-	if w := p.next(); w != nil {
-		w.ready <- grant{err: err}
-	}
-	p.startMore()
-}
-
-// retry starts what had found no room.
-func (p *pool) retry() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.startMore()
+	return time.Since(then)
 }
 
 // next takes the head of the line, if there is one.
@@ -136,88 +150,116 @@ func (p *pool) next() *waiter {
 	return w
 }
 
-// await waits for the grant, and tells how much of the wait was a start. A call
-// that leaves the line passes on what it was given in the same moment.
-func (p *pool) await(ctx context.Context, w *waiter) (*Instance, time.Duration, error) {
-	select {
-	case g := <-w.ready:
-		return g.instance, min(g.start, time.Since(w.since)), g.err
-	case <-ctx.Done():
-	}
+// release takes a slot back after an execution.
+func (p *pool) release(s *Slot, reusable bool, service time.Duration) {
 	p.mu.Lock()
-	p.waiters = slices.DeleteFunc(p.waiters, func(other *waiter) bool { return other == w })
-	p.mu.Unlock()
-	select {
-	case g := <-w.ready:
-		if g.instance != nil {
-			p.give(g.instance, 0)
-		}
-	default:
+	p.observe(service)
+	i := s.instance
+	if !reusable || p.once || p.closed || !i.alive() {
+		p.retire(i)
 	}
-	return nil, 0, context.Cause(ctx)
+	p.putBack(s, 0)
 }
 
-// give hands an instance to the head of the line, or lays it by.
-func (p *pool) give(instance *Instance, start time.Duration) {
+// pass hands a slot on that was not used.
+func (p *pool) pass(s *Slot) {
 	p.mu.Lock()
 	if p.closed {
-		p.live--
+		p.retire(s.instance)
+	}
+	p.putBack(s, 0)
+}
+
+// putBack hands a slot to the head of the line, or lays it by; the last of an
+// instance that is to go removes that. It unlocks the pool.
+func (p *pool) putBack(s *Slot, start time.Duration) {
+	i := s.instance
+	if !i.retiring && p.owner.budget.yields(p, i) {
+		p.retire(i)
+	}
+	i.busy--
+	switch {
+	case i.retiring && i.busy == 0:
+		p.detach(i)
+		p.startMore()
 		p.mu.Unlock()
-		p.owner.remove(instance)
+		p.owner.remove(i)
+		return
+	case i.retiring:
+		p.startMore()
+		p.mu.Unlock()
 		return
 	}
+	idle := p.lay(s, start)
+	p.mu.Unlock()
+	if idle {
+		p.owner.budget.idled()
+	}
+}
+
+// lay gives a slot of a usable instance to the head of the line, or lays it by,
+// and tells whether all of its instance's are. The pool is locked.
+func (p *pool) lay(s *Slot, start time.Duration) (idle bool) {
 	if w := p.next(); w != nil {
-		w.ready <- grant{instance: instance, start: start}
-		p.mu.Unlock()
+		s.instance.busy++
+		w.ready <- grant{slot: s, start: start}
+		return false
+	}
+	p.free = append(p.free, s)
+	if s.instance.busy > 0 {
+		return false
+	}
+	s.instance.idleSince = time.Now()
+	return true
+}
+
+// retire lets an instance get no more executions. The pool is locked.
+func (p *pool) retire(i *Instance) {
+	if i.retiring {
 		return
 	}
-	instance.idleSince = time.Now()
-	p.idle = append(p.idle, instance)
-	p.mu.Unlock()
-	p.owner.madeRoom() // another pool may evict it
+	i.retiring = true
+	p.free = slices.DeleteFunc(p.free, func(s *Slot) bool { return s.instance == i })
 }
 
-// drop removes an instance that its holder can't use any more.
-func (p *pool) drop(instance *Instance) {
-	p.mu.Lock()
+// detach takes an instance without executions out of the pool; the caller
+// removes it. The pool is locked.
+func (p *pool) detach(i *Instance) {
+	p.instances = slices.DeleteFunc(p.instances, func(other *Instance) bool { return other == i })
 	p.live--
-	p.startMore()
-	p.mu.Unlock()
-	p.owner.remove(instance)
 }
 
-// watch removes an instance whose agent is lost while it is idle. One in use is
-// its holder's to drop.
-func (p *pool) watch(instance *Instance) {
-	<-instance.conn.Done()
-	p.retire(func(i *Instance) bool { return i == instance }, 1)
-}
-
-// retire removes up to limit idle instances (-1 = any number), oldest first,
-// and reports how many.
-func (p *pool) retire(match func(*Instance) bool, limit int) int {
+// weed retires the instances that match and removes those that are idle: all
+// (limit -1) or so many, the longest idle first. It tells how many it removed.
+func (p *pool) weed(match func(*Instance) bool, limit int) int {
 	p.mu.Lock()
-	var retired []*Instance
-	p.idle = slices.DeleteFunc(p.idle, func(i *Instance) bool {
-		if len(retired) == limit || !match(i) {
-			return false
+	var gone []*Instance
+	candidates := slices.Clone(p.instances)
+	slices.SortStableFunc(candidates, func(a, b *Instance) int { return a.idleSince.Compare(b.idleSince) })
+	for _, i := range candidates {
+		if len(gone) == limit {
+			break
 		}
-		retired = append(retired, i)
-		return true
-	})
-	p.live -= len(retired)
+		if i.retiring || !match(i) {
+			continue
+		}
+		p.retire(i)
+		if i.busy == 0 {
+			p.detach(i)
+			gone = append(gone, i)
+		}
+	}
 	p.startMore()
 	p.mu.Unlock()
-	for _, instance := range retired {
-		p.owner.remove(instance)
+	for _, i := range gone {
+		p.owner.remove(i)
 	}
-	return len(retired)
+	return len(gone)
 }
 
-// observe keeps the moving mean of service times, for Retry-After.
+// observe keeps the moving mean of service times, for Retry-After. The pool is
+// locked.
 func (p *pool) observe(service time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.service == 0 {
 		p.service = service
 		return
@@ -225,11 +267,12 @@ func (p *pool) observe(service time.Duration) {
 	p.service += (service - p.service) / 8
 }
 
-// closeIfEmpty closes a pool without instances and callers, and reports it.
+// closeIfEmpty closes a pool without instances, callers and a reason to stay,
+// and reports it.
 func (p *pool) closeIfEmpty() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.live == 0 && len(p.waiters) == 0 {
+	if p.live == 0 && p.wanted == 0 && len(p.waiters) == 0 && !p.kept {
 		p.closed = true
 	}
 	return p.closed
@@ -243,5 +286,12 @@ func (p *pool) close() {
 		w.ready <- grant{err: ErrClosed}
 	}
 	p.mu.Unlock()
-	p.retire(func(*Instance) bool { return true }, -1)
+	p.weed(func(*Instance) bool { return true }, -1)
+}
+
+// mean is the moving mean of an execution's time.
+func (p *pool) mean() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.service
 }

@@ -21,7 +21,7 @@ func TestInstanceIsReusedLastInFirstOut(t *testing.T) {
 	}
 	r.release(a)
 	r.release(b)
-	for _, want := range []*Instance{b, a} {
+	for _, want := range []*Slot{b, a} {
 		got, start, err := r.pools.Acquire(t.Context(), s)
 		if got != want || start != 0 || err != nil {
 			t.Errorf("Acquire() = %v, %v, %v, want the one used last, at once", got, start, err)
@@ -75,7 +75,7 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 	}
 	for n, waiter := range line {
 		r.release(instance)
-		if got := receive(t, waiter); got.instance != instance || got.start != 0 || got.err != nil {
+		if got := receive(t, waiter); got.slot != instance || got.start != 0 || got.err != nil {
 			t.Errorf("waiter %d got %+v, want the freed instance and no start", n, got)
 		}
 		for later := n + 1; later < len(line); later++ {
@@ -102,7 +102,7 @@ func TestFreedInstanceOvertakesAStart(t *testing.T) {
 	waiter := r.queue(t, t.Context(), s, 1)
 	<-starting
 	r.release(instance)
-	if got := receive(t, waiter); got.instance != instance || got.start != 0 {
+	if got := receive(t, waiter); got.slot != instance || got.start != 0 {
 		t.Errorf("the waiter got %+v, want the freed instance", got)
 	}
 	close(goOn)
@@ -129,7 +129,9 @@ func TestFullLineIsOverloaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.mu.Lock()
 	p.observe(10 * time.Second)
+	p.mu.Unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	first, second := r.queue(t, ctx, s, 1), r.queue(t, ctx, s, 2)
 	_, _, err = r.pools.Acquire(t.Context(), s)
@@ -171,7 +173,7 @@ func TestFailedStartFailsOneCallAndTheNextIsTried(t *testing.T) {
 	if got.err != nil || got.start <= 0 {
 		t.Fatalf("the second got %+v, want an instance of its own start", got)
 	}
-	r.release(got.instance)
+	r.release(got.slot)
 }
 
 func TestAgentThatNeverComesIsAFailedStart(t *testing.T) {
@@ -193,10 +195,10 @@ func TestDeadIdleInstanceIsReplaced(t *testing.T) {
 	s := r.shape(t, "p")
 	dead := r.mustAcquire(t, s)
 	r.release(dead)
-	if err := dead.container.Remove(t.Context()); err != nil {
+	if err := dead.instance.container.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	<-dead.conn.Done()
+	<-dead.instance.link.Done()
 	got := r.mustAcquire(t, s)
 	if got == dead || run(t, got, "true").Code != 0 {
 		t.Errorf("Acquire() = %v, want another instance", got)
@@ -212,10 +214,10 @@ func TestUnusableInstanceIsDropped(t *testing.T) {
 	waiter := r.queue(t, t.Context(), s, 1)
 	r.pools.Release(first, false, time.Millisecond)
 	got := receive(t, waiter)
-	if got.err != nil || got.instance == first {
+	if got.err != nil || got.slot == first {
 		t.Fatalf("the waiter got %+v, want a new instance", got)
 	}
-	r.release(got.instance)
+	r.release(got.slot)
 	kit.Until(t, func() bool { total, _ := r.pools.Counts(); return total == 1 })
 }
 
@@ -231,7 +233,7 @@ func TestCallThatLeavesPassesOn(t *testing.T) {
 		go cancel()
 		r.release(instance)
 		if got := receive(t, waiter); got.err == nil {
-			r.release(got.instance)
+			r.release(got.slot)
 		}
 		instance = r.mustAcquire(t, s)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,60 +32,68 @@ func (e *OverloadedError) Error() string { return ErrOverloaded.Error() }
 // Is makes it an ErrOverloaded.
 func (e *OverloadedError) Is(target error) bool { return target == ErrOverloaded }
 
-// PoolLimits bound the pools of one gateway.
+// PoolLimits bound the pools of one gateway. Zero means no limit for Total,
+// Memory, CPU and PerPool.
 type PoolLimits struct {
 	Total       int           // instances of all pools together
+	Memory      int64         // bytes: the sum of their limits
+	CPU         float64       // cores: likewise
 	PerPool     int           // instances of one shape
 	Queue       int           // calls that wait in one pool
 	IdleTimeout time.Duration // an instance unused for so long is removed
 }
 
-// Pools keeps warm instances, one pool per Shape.
+// Pools keeps warm instances, one pool per Shape. A call that finds a free slot
+// locks nothing but its own pool.
 type Pools struct {
-	engine container.Engine
-	box    *Box
 	limits PoolLimits
 	log    *slog.Logger
+	budget *budget
+	// launch starts an instance and waits until it can be used. On an error
+	// nothing is left.
+	launch func(ctx context.Context, shape *Shape) (*Instance, error)
 
-	total atomic.Int64 // instances, starting ones included
-	mu    sync.RWMutex // guards pools, not what is in a pool
-	pools map[key]*pool
-	// starved says that a start found no room since the last time there was some.
-	starved atomic.Bool
-
-	epoch atomic.Uint64 // raised by Renew
+	pools    atomic.Pointer[map[key]*pool] // replaced as a whole, never changed
+	changing sync.Mutex                    // held by who replaces it
+	tenants  sync.Map                      // pack → *tenant
 
 	ctx    context.Context // of starts; ends with Close
 	cancel context.CancelCauseFunc
 
 	life       sync.Mutex     // guards closed; taken last
 	closed     bool           // Close was called: background grows no more
-	background sync.WaitGroup // reservations, starts, watches and the idle sweep
+	background sync.WaitGroup // starts, instances until they are removed, and the idle sweep
 	failures   errorList      // of removals, reported by Close
 }
 
 // NewPools returns pools without any instance yet.
 func NewPools(engine container.Engine, box *Box, limits PoolLimits, log *slog.Logger) *Pools {
-	p := &Pools{
-		engine: engine, box: box, limits: limits, log: log,
-		pools: make(map[key]*pool),
-	}
+	return newPools(limits, log, func(ctx context.Context, shape *Shape) (*Instance, error) {
+		return launch(ctx, engine, box, shape)
+	})
+}
+
+func newPools(limits PoolLimits, log *slog.Logger, launch func(context.Context, *Shape) (*Instance, error)) *Pools {
+	p := &Pools{limits: limits, log: log, launch: launch}
+	p.pools.Store(&map[key]*pool{})
+	p.budget = newBudget(p, limits)
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.background.Go(p.sweep)
+	p.background.Go(func() { p.budget.run(p.ctx) })
 	return p
 }
 
-// Acquire returns an instance of the shape for one execution, a warm one where
-// there is one. It waits until ctx ends. The caller owns the instance until
-// Release. The duration tells how long a new container's start took, if one was
-// waited for.
-func (p *Pools) Acquire(ctx context.Context, shape *Shape) (*Instance, time.Duration, error) {
+// Acquire returns a slot of an instance of the shape for one execution, a warm
+// one where there is one. It waits until ctx ends. The caller owns the slot
+// until Release. The duration tells how much of the wait was a container's
+// start; also beside an error.
+func (p *Pools) Acquire(ctx context.Context, shape *Shape) (*Slot, time.Duration, error) {
 	for {
 		pool, err := p.pool(shape)
 		if err != nil {
 			return nil, 0, err
 		}
-		instance, waiter, err := pool.take()
+		slot, waiter, err := pool.take()
 		if errors.Is(err, errStalePool) {
 			continue // the sweep removed it in between
 		}
@@ -93,62 +102,53 @@ func (p *Pools) Acquire(ctx context.Context, shape *Shape) (*Instance, time.Dura
 		}
 		var started time.Duration
 		if waiter != nil {
-			instance, started, err = pool.await(ctx, waiter)
+			slot, started, err = pool.await(ctx, waiter)
 			if err != nil {
-				return nil, 0, err
+				return nil, started, err
 			}
 		}
-		if p.usable(instance) {
-			return instance, started, nil
+		if slot.instance.alive() {
+			return slot, started, nil
 		}
-		pool.drop(instance) // it died while it was idle: nothing was lost
+		pool.release(slot, false, pool.mean()) // it died while it was idle: nothing was lost
 	}
 }
 
-// Release gives an instance back after an execution that took service. An
-// instance that may not be used again is removed.
-func (p *Pools) Release(instance *Instance, reusable bool, service time.Duration) {
-	pool, err := p.pool(instance.shape)
-	if err != nil || !reusable || !p.usable(instance) {
-		if pool != nil {
-			pool.observe(service)
-			pool.drop(instance)
-			return
-		}
-		p.remove(instance)
+// Release gives a slot back after an execution that took service. An instance
+// that may not be used again gets no further executions, and is removed after
+// those that run in its other slots.
+func (p *Pools) Release(slot *Slot, reusable bool, service time.Duration) {
+	pool := slot.instance.pool
+	if reusable && !slot.spoiled && slot.needsWorker() && !pool.once && p.spawn(func() { pool.reemploy(slot, service) }) {
 		return
 	}
-	pool.observe(service)
-	pool.give(instance, 0)
+	pool.release(slot, reusable && !slot.spoiled, service)
 }
 
-// Renew lets no instance that was started before serve another call: a mount
-// shows the directory that was there at its start, though another of the same
-// content may have taken its place.
+// Renew lets no instance serve another call that mounts a directory whose path
+// is another directory's by now.
 func (p *Pools) Renew() {
-	p.epoch.Add(1)
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for _, pool := range p.pools {
-		pool.retire(func(i *Instance) bool { return !p.usable(i) }, -1)
+	for _, pool := range *p.pools.Load() {
+		roots := pool.shape.roots()
+		pool.weed(func(i *Instance) bool { return i.roots != roots }, -1)
 	}
 }
 
-// usable tells whether an instance may serve another call.
-func (p *Pools) usable(i *Instance) bool {
-	return i.alive() && i.epoch == p.epoch.Load()
-}
-
-// Counts reports how many instances there are and how many of them are idle.
+// Counts reports how many instances there are, starting and leaving ones
+// included, and how many of them are idle.
 func (p *Pools) Counts() (total, idle int) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for _, pool := range p.pools {
+	for _, pool := range *p.pools.Load() {
 		pool.mu.Lock()
-		idle += len(pool.idle)
+		for _, i := range pool.instances {
+			if i.busy == 0 {
+				idle++
+			}
+		}
 		pool.mu.Unlock()
 	}
-	return int(p.total.Load()), idle
+	p.budget.mu.Lock()
+	defer p.budget.mu.Unlock()
+	return p.budget.used.instances, idle
 }
 
 // Close refuses new work, removes every idle instance, and returns when every
@@ -158,10 +158,9 @@ func (p *Pools) Close() error {
 	p.closed = true
 	p.life.Unlock()
 	p.cancel(ErrClosed)
-	p.mu.Lock()
-	pools := p.pools
-	p.pools = make(map[key]*pool)
-	p.mu.Unlock()
+	p.changing.Lock()
+	pools := *p.pools.Swap(&map[key]*pool{})
+	p.changing.Unlock()
 	for _, pool := range pools {
 		pool.close()
 	}
@@ -169,32 +168,44 @@ func (p *Pools) Close() error {
 	return p.failures.err()
 }
 
+// pool finds or makes the pool of a shape.
 func (p *Pools) pool(shape *Shape) (*pool, error) {
 	key := shape.key()
-	p.mu.RLock()
-	found := p.pools[key]
-	p.mu.RUnlock()
-	if found != nil {
+	if found := (*p.pools.Load())[key]; found != nil {
 		return found, nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.changing.Lock()
+	defer p.changing.Unlock()
 	if p.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	if p.pools[key] == nil {
-		p.pools[key] = &pool{owner: p, shape: shape}
+	pools := maps.Clone(*p.pools.Load())
+	if pools[key] == nil {
+		pools[key] = newPool(p, shape)
+		p.pools.Store(&pools)
 	}
-	return p.pools[key], nil
+	return pools[key], nil
 }
 
-// remove destroys an instance in the background, and gives its reservation back.
-func (p *Pools) remove(instance *Instance) {
+func (p *Pools) tenant(pack string) *tenant {
+	found, _ := p.tenants.LoadOrStore(pack, &tenant{})
+	return found.(*tenant)
+}
+
+// remove destroys an instance in the background, and then gives back what it
+// took of the budget: before, where another pool waits for just that.
+func (p *Pools) remove(i *Instance) {
+	if i.makesRoom {
+		p.budget.giveBack(i.pool, i)
+	}
 	go func() {
-		defer p.unreserve()
-		if err := instance.destroy(context.Background()); err != nil {
+		defer p.background.Done()
+		if err := i.destroy(context.Background()); err != nil {
 			p.failures.add(err)
-			p.log.Warn("instance could not be removed", "instance", instance.run, "error", err)
+			p.log.Warn("instance could not be removed", "instance", i.run, "error", err)
+		}
+		if !i.makesRoom {
+			p.budget.giveBack(i.pool, i)
 		}
 	}()
 }
@@ -210,25 +221,46 @@ func (p *Pools) spawn(f func()) bool {
 	return true
 }
 
-// sweep removes instances that have been idle for too long.
+// sweep tends the pools and takes out those without a reason to stay.
 func (p *Pools) sweep() {
-	ticker := time.NewTicker(max(p.limits.IdleTimeout/4, 10*time.Millisecond))
+	ticker := time.NewTicker(min(max(p.limits.IdleTimeout/4, 10*time.Millisecond), time.Second))
 	defer ticker.Stop()
 	for {
 		select {
 		case <-p.ctx.Done():
 			return
 		case now := <-ticker.C:
-			p.mu.Lock()
-			for key, pool := range p.pools {
-				pool.retire(func(i *Instance) bool { return now.Sub(i.idleSince) >= p.limits.IdleTimeout }, -1)
-				if pool.closeIfEmpty() {
-					delete(p.pools, key)
-				}
-			}
-			p.mu.Unlock()
+			p.tend(now)
 		}
 	}
+}
+
+func (p *Pools) tend(now time.Time) {
+	pools := *p.pools.Load()
+	lacking := map[*tenant]bool{} // packs with a pool that isn't complete
+	for _, pool := range pools {
+		if !pool.complete() {
+			lacking[pool.tenant] = true
+		}
+	}
+	var empty []key
+	for key, pool := range pools {
+		pool.tend(now, !lacking[pool.tenant])
+		if pool.closeIfEmpty() {
+			empty = append(empty, key)
+		}
+	}
+	p.budget.stir() // for what is kept: it doesn't wake with every instance that becomes idle
+	if len(empty) == 0 {
+		return
+	}
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	pools = maps.Clone(*p.pools.Load())
+	for _, key := range empty {
+		delete(pools, key)
+	}
+	p.pools.Store(&pools)
 }
 
 // errorList collects failures from several goroutines.

@@ -20,9 +20,7 @@ func TestIdleInstanceAgesOut(t *testing.T) {
 	r.release(r.mustAcquire(t, s))
 	kit.Until(t, func() bool { total, idle := r.pools.Counts(); return total == 0 && idle == 0 })
 	kit.Until(t, func() bool { // the pool goes with its last instance
-		r.pools.mu.RLock()
-		defer r.pools.mu.RUnlock()
-		return len(r.pools.pools) == 0
+		return len(*r.pools.pools.Load()) == 0
 	})
 	r.release(r.mustAcquire(t, s))
 }
@@ -36,8 +34,8 @@ func TestLongestIdleInstanceIsEvictedAtTheLimit(t *testing.T) {
 	r.release(a)
 	r.release(b)
 	c := r.mustAcquire(t, third)
-	<-a.conn.Done()
-	if !b.alive() {
+	<-a.instance.link.Done()
+	if !b.instance.alive() {
 		t.Error("the instance used later was evicted")
 	}
 	r.release(c)
@@ -52,22 +50,22 @@ func TestLongestIdleInstanceIsEvictedAtTheLimit(t *testing.T) {
 // instance of another pool becomes idle.
 func TestPoolWithoutRoomIsServedWhenThereIsSome(t *testing.T) {
 	t.Parallel()
-	for name, free := range map[string]func(*rig, *Instance){
-		"idle":   func(r *rig, i *Instance) { r.release(i) },
-		"broken": func(r *rig, i *Instance) { r.pools.Release(i, false, time.Millisecond) },
+	for name, free := range map[string]func(*rig, *Slot){
+		"idle":   func(r *rig, i *Slot) { r.release(i) },
+		"broken": func(r *rig, i *Slot) { r.pools.Release(i, false, time.Millisecond) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, PoolLimits{Total: 1, PerPool: 1, Queue: 9})
 			busy := r.mustAcquire(t, r.shape(t, "busy"))
 			waiter := r.queue(t, t.Context(), r.shape(t, "hungry"), 1)
-			kit.Until(t, r.pools.starved.Load)
+			kit.Until(t, r.pools.budget.blocked.Load)
 			free(r, busy)
 			got := receive(t, waiter)
 			if got.err != nil {
 				t.Fatalf("the waiter got %+v", got)
 			}
-			r.release(got.instance)
+			r.release(got.slot)
 		})
 	}
 }
@@ -98,7 +96,7 @@ func TestCloseWaitsForInstancesInUse(t *testing.T) {
 	if err := <-closed; err != nil {
 		t.Errorf("Close() = %v", err)
 	}
-	<-instance.conn.Done()
+	<-instance.instance.link.Done()
 }
 
 func TestCloseGivesUpAStart(t *testing.T) {
@@ -122,8 +120,8 @@ func TestFailedRemovalIsReported(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, PoolLimits{Total: 1, PerPool: 1, Queue: 9})
 	instance := r.mustAcquire(t, r.shape(t, "p"))
-	real := instance.container
-	instance.container = &irremovable{real}
+	real := instance.instance.container
+	instance.instance.container = &irremovable{real}
 	r.release(instance)
 	if err := r.pools.Close(); !errors.Is(err, container.ErrUnavailable) {
 		t.Errorf("Close() = %v, want the removal's failure", err)

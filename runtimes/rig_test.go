@@ -88,7 +88,7 @@ func (r *rig) shape(t *testing.T, pack string) *Shape {
 	}
 }
 
-func (r *rig) mustAcquire(t *testing.T, s *Shape) *Instance {
+func (r *rig) mustAcquire(t *testing.T, s *Shape) *Slot {
 	t.Helper()
 	i, _, err := r.pools.Acquire(t.Context(), s)
 	if err != nil {
@@ -97,13 +97,13 @@ func (r *rig) mustAcquire(t *testing.T, s *Shape) *Instance {
 	return i
 }
 
-func (r *rig) release(i *Instance) { r.pools.Release(i, true, time.Millisecond) }
+func (r *rig) release(i *Slot) { r.pools.Release(i, true, time.Millisecond) }
 
 // acquired is what a waiting call got.
 type acquired struct {
-	instance *Instance
-	start    time.Duration
-	err      error
+	slot  *Slot
+	start time.Duration
+	err   error
 }
 
 // queue starts a call and returns when it stands in line as the nth.
@@ -138,7 +138,7 @@ func receive(t *testing.T, from <-chan acquired) acquired {
 }
 
 // run executes a script and returns its exit.
-func run(t *testing.T, i *Instance, script string) agent.Exit {
+func run(t *testing.T, i *Slot, script string) agent.Exit {
 	t.Helper()
 	exit, err := i.Execute(t.Context(), agent.Request{
 		ID: "x", Argv: []string{"/bin/sh", "-c", script}, Dir: "/", Timeout: patience, StdoutLimit: 1 << 10, StderrLimit: 1 << 10,

@@ -24,6 +24,7 @@ type Runtime struct {
 	// whose program is found on the image's PATH is taken.
 	Variants []Variant         `yaml:"variants"`
 	EnvVars  map[string]EnvVar `yaml:"env_vars"` // process variables of every execution
+	Warm     Warm              `yaml:"warm"`     // programs kept started
 }
 
 // Interpreter runs an action's file: binary, args, then the file.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"attune/runtimes/container"
 )
@@ -26,17 +27,47 @@ type Shape struct {
 	EnvDir  string
 	Network NetworkPolicy
 	Limits  Limits // resolved: no zero fields
+
+	Isolation Isolation // empty = IsolationProcess
+	Slots     int       // executions at once in an instance; 0 = 1
+	Preload   []string  // modules that a warm process of the runtime imports beforehand
+	// Vars are the action's own process variables where its worker has to be
+	// started with them; otherwise each execution brings its own.
+	Vars map[string]string
+
+	MinWarm      int           // instances kept started, whether there was a call or not
+	Spare        int           // unused ones kept started after a call, until the idle timeout
+	MaxInstances int           // 0 = as many as the operator allows
+	IdleTimeout  time.Duration // 0 = the operator's
 }
+
+// Isolation is what an execution gets.
+type Isolation string
+
+const (
+	IsolationProcess   Isolation = "process"   // a fresh process in a warm instance
+	IsolationWorker    Isolation = "worker"    // a call to a handler in a long-lived process
+	IsolationContainer Isolation = "container" // an instance that is used once
+)
 
 // key is comparable, for maps.
 type key struct {
 	pack, revision, runtime, image, digest string
 	network                                NetworkPolicy
 	limits                                 Limits
+	isolation                              Isolation
+	preload, vars                          string
+	slots, minWarm, spare, most            int
+	idle                                   time.Duration
 }
 
 func (s *Shape) key() key {
-	return key{s.Pack, s.Revision, s.Runtime.Name, s.Image.ID, s.Digest, s.Network, s.Limits}
+	return key{
+		pack: s.Pack, revision: s.Revision, runtime: s.Runtime.Name, image: s.Image.ID, digest: s.Digest,
+		network: s.Network, limits: s.Limits, isolation: cmp.Or(s.Isolation, IsolationProcess),
+		preload: strings.Join(s.Preload, "\n"), vars: strings.Join(pairs(s.Vars), "\x00"),
+		slots: max(s.Slots, 1), minWarm: s.MinWarm, spare: s.Spare, most: s.MaxInstances, idle: s.IdleTimeout,
+	}
 }
 
 // Or fills what is zero from the operator's defaults.

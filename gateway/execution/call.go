@@ -2,8 +2,10 @@ package execution
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -14,18 +16,26 @@ import (
 )
 
 // NewID makes an execution's ID: a ULID, so that IDs sort by time.
-func NewID() string { return ulid.Make().String() }
+func NewID() string {
+	var id ulid.ULID
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64()) // of a source without a lock
+	binary.LittleEndian.PutUint16(id[6:], uint16(rand.Uint32()))
+	ms := uint64(time.Now().UnixMilli())
+	id[0], id[1], id[2], id[3], id[4], id[5] = byte(ms>>40), byte(ms>>32), byte(ms>>24), byte(ms>>16), byte(ms>>8), byte(ms)
+	return id.String()
+}
 
 // call is an accepted request on its way.
 type call struct {
-	pack      *pack.Pack
-	action    *pack.Action
-	stdin     []byte // the parameters in the action's format
-	timeout   time.Duration
-	deadline  time.Time
-	arrived   time.Time
-	progress  func(envcache.Event) // nil = nobody asks
-	execution *Execution
+	pack       *pack.Pack
+	action     *pack.Action
+	stdin      []byte // the parameters in the action's format
+	parameters []byte // as JSON
+	timeout    time.Duration
+	deadline   time.Time
+	arrived    time.Time
+	progress   func(envcache.Event) // nil = nobody asks
+	execution  *Execution
 }
 
 // accept finds the action and checks everything that the caller sent.
@@ -46,7 +56,7 @@ func (r *Runner) accept(request Request) (*call, error) {
 		invalid.Parameters = problems
 		return nil, invalid
 	}
-	stdin, err := pack.Encode(parameters, action.ParameterFormat)
+	stdin, err := encode(parameters, action.ParameterFormat)
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{
@@ -58,7 +68,7 @@ func (r *Runner) accept(request Request) (*call, error) {
 	}
 	timeout := min(cmp.Or(request.Timeout, action.Timeout), action.Timeout, r.Limits.MaxTimeout)
 	return &call{
-		pack: p, action: action, stdin: stdin, timeout: timeout,
+		pack: p, action: action, stdin: stdin, parameters: parameters, timeout: timeout,
 		arrived: request.Arrived, deadline: request.Arrived.Add(timeout), progress: request.Progress,
 		execution: &Execution{
 			ID: request.ID, Action: action.Ref.String(), Pack: string(p.Ref), Gateway: r.GatewayID,
@@ -96,17 +106,12 @@ func (r *Runner) find(name string) (*pack.Pack, *pack.Action, error) {
 	return p, action, nil
 }
 
-// reserved are the variables that only the gateway sets.
-func (c *call) reserved(layout runtimes.Layout) map[string]string {
-	return map[string]string{
-		"ATTUNE_EXEC_ID":            c.execution.ID,
-		"ATTUNE_ACTION":             c.execution.Action,
-		"ATTUNE_PACK":               c.execution.Pack,
-		"ATTUNE_PACK_DIR":           layout.PackDir(c.execution.Pack, c.pack.Dir),
-		"ATTUNE_DEADLINE":           c.deadline.UTC().Format(time.RFC3339Nano),
-		"ATTUNE_PARAMETER_DELIVERY": "stdin",
-		"ATTUNE_PARAMETER_FORMAT":   string(c.action.ParameterFormat),
+// encode writes parameters as the script reads them. JSON they are already.
+func encode(parameters []byte, format pack.Format) ([]byte, error) {
+	if format == pack.FormatJSON {
+		return append(parameters[:len(parameters):len(parameters)], '\n'), nil
 	}
+	return pack.Encode(parameters, format)
 }
 
 // waited notes where the time before the run went: a wait in which an instance
@@ -132,12 +137,13 @@ func (c *call) end(out *output, failure *Error) {
 	}
 	x.ExitCode = out.exitCode
 	x.Result = out.parsed
-	if out.parsed == nil {
+	logged := out.logged || out.parsed == nil // stdout isn't the result
+	if logged {
 		x.Stdout, x.StdoutTruncated = out.stdout.log("stdout", out.logLimit)
 	}
 	x.Stderr, x.StderrTruncated = out.stderr.log("stderr", out.logLimit)
 	x.BytesTruncated = out.stderr.beyond(out.logLimit)
-	if out.parsed == nil {
+	if logged {
 		x.BytesTruncated += out.stdout.beyond(out.logLimit)
 	}
 }

@@ -188,7 +188,7 @@ type losing struct {
 	handed atomic.Int32
 }
 
-func (l *losing) Acquire(ctx context.Context, s *runtimes.Shape) (*runtimes.Instance, time.Duration, error) {
+func (l *losing) Acquire(ctx context.Context, s *runtimes.Shape) (*runtimes.Slot, time.Duration, error) {
 	instance, start, err := l.Pools.Acquire(ctx, s)
 	if err != nil || l.next.Add(-1) < 0 {
 		return instance, start, err

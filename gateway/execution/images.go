@@ -18,25 +18,21 @@ type Images struct {
 	// was looked up.
 	admit func(context.Context, container.Image) error
 
-	mu   sync.RWMutex
-	byRT map[string]container.Image // runtime name →
+	byRT sync.Map // runtime name → container.Image
 }
 
 // NewImages returns an empty cache over an engine. admit is asked before an
 // image is used for the first time; its error keeps the image from being used.
 func NewImages(engine container.Engine, admit func(context.Context, container.Image) error) *Images {
-	return &Images{engine: engine, admit: admit, byRT: make(map[string]container.Image)}
+	return &Images{engine: engine, admit: admit}
 }
 
 // Resolve returns the image of a runtime. Errors: container.ErrNoImage,
 // container.ErrUnavailable; an image that declares a VOLUME is refused, because
 // what is mounted there is writable whatever else is said.
 func (i *Images) Resolve(ctx context.Context, rt *runtimes.Runtime) (container.Image, error) {
-	i.mu.RLock()
-	image, ok := i.byRT[rt.Name]
-	i.mu.RUnlock()
-	if ok {
-		return image, nil
+	if image, ok := i.byRT.Load(rt.Name); ok {
+		return image.(container.Image), nil
 	}
 	image, err := i.engine.Image(ctx, rt.Image)
 	if err != nil {
@@ -49,15 +45,9 @@ func (i *Images) Resolve(ctx context.Context, rt *runtimes.Runtime) (container.I
 	if err := i.admit(ctx, image); err != nil {
 		return container.Image{}, err
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.byRT[rt.Name] = image
+	i.byRT.Store(rt.Name, image)
 	return image, nil
 }
 
 // Refresh forgets what was resolved.
-func (i *Images) Refresh() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	clear(i.byRT)
-}
+func (i *Images) Refresh() { i.byRT.Clear() }

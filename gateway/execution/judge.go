@@ -2,6 +2,7 @@ package execution
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,8 +50,7 @@ func (r *Runner) judge(ctx context.Context, call *call, exit agent.Exit, out *ou
 	case exit.TimedOut:
 		return r.timedOut(call, true)
 	case exit.OutOfMemory:
-		return ran(CodeOutOfMemory, fmt.Sprintf("the action used more memory than its %d bytes (limits.memory)",
-			call.action.Limits.Or(r.Limits.Defaults).Memory))
+		return ran(CodeOutOfMemory, outOfMemory(call.action.Limits.Or(r.Limits.Defaults)))
 	case exit.Code != 0:
 		return ran(CodeActionFailed, fmt.Sprintf("the action ended with exit code %d", exit.Code))
 	case out.stdout.total() > out.resultLimit:
@@ -67,10 +67,13 @@ func (r *Runner) parse(call *call, out *output, ran func(code, reason string) *E
 	}
 	parsed, err := pack.ParseOutput(call.action.OutputFormat, out.stdout.kept.Bytes())
 	if err != nil {
-		bad := ran(CodeBadOutput, fmt.Sprintf("the action's output is not %s: %v", call.action.OutputFormat, err))
-		bad.cause = err
-		return bad
+		return badOutput(ran, call.action.OutputFormat, err)
 	}
+	return r.check(call, parsed, out, ran)
+}
+
+// check validates a result and makes it that of the execution.
+func (r *Runner) check(call *call, parsed json.RawMessage, out *output, ran func(code, reason string) *Error) *Error {
 	if call.action.Output != nil {
 		problems, err := call.action.Output.Validate(parsed)
 		if err != nil || len(problems) > 0 {
@@ -130,6 +133,8 @@ func (r *Runner) classify(ctx context.Context, call *call, where string, err err
 		return later(CodeEnvironmentStorage, "environment", "there is not enough free space for another environment", time.Minute)
 	case errors.Is(err, envcache.ErrBusy):
 		return later(CodeOverloaded, "environment", "too many environments wait to be built", 10*time.Second)
+	case errors.Is(err, runtimes.ErrTooBig):
+		return fail(CodeLimitExceeded, "pack", where, "the action's limits are more than this gateway's instances may have together (pool.memory, pool.cpu)")
 	case errors.As(err, &overloaded):
 		return later(CodeOverloaded, "gateway", "too many calls wait for this action", overloaded.RetryAfter)
 	case errors.Is(err, agent.ErrLost):

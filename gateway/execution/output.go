@@ -19,6 +19,13 @@ type stream struct {
 // Write implements io.Writer.
 func (s *stream) Write(p []byte) (int, error) { return s.kept.Write(p) }
 
+// note adds what the gateway has to say to the log, within its limit.
+func (s *stream) note(text string) {
+	room := max(s.limit-int64(s.kept.Len()), 0)
+	text = text[:min(int64(len(text)), room)]
+	s.kept.WriteString(text)
+}
+
 func (s *stream) total() int64 { return int64(s.kept.Len()) + s.dropped }
 
 // beyond is how many bytes a log of so many bytes leaves out.
@@ -64,6 +71,8 @@ type output struct {
 	logLimit       int64
 	exitCode       *int
 	parsed         json.RawMessage // the result, where the output format is structured
+	logged         bool            // stdout is the log: the result came otherwise
+	body           []byte          // that result as it is answered; of JSON parsed is
 }
 
 func newOutput(l Limits) *output {
@@ -92,6 +101,9 @@ func MediaType(format pack.Format) string { return mediaTypes[format] }
 func (o *output) result(format pack.Format) ([]byte, string) {
 	if format == pack.FormatJSON {
 		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format)
+	}
+	if o.logged || o.body != nil {
+		return o.body, MediaType(format)
 	}
 	return o.stdout.kept.Bytes(), MediaType(format)
 }

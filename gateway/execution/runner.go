@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"attune/envcache"
@@ -26,8 +27,8 @@ type Environments interface {
 
 // Instances is the part of runtimes.Pools that a call needs.
 type Instances interface {
-	Acquire(ctx context.Context, s *runtimes.Shape) (*runtimes.Instance, time.Duration, error)
-	Release(i *runtimes.Instance, reusable bool, service time.Duration)
+	Acquire(ctx context.Context, s *runtimes.Shape) (*runtimes.Slot, time.Duration, error)
+	Release(s *runtimes.Slot, reusable bool, service time.Duration)
 }
 
 // Options of a Runner. All are required.
@@ -58,9 +59,11 @@ type Limits struct {
 type Runner struct {
 	Options
 
-	mu       sync.Mutex
-	draining bool
-	running  sync.WaitGroup
+	plans    atomic.Pointer[plans]
+	running  atomic.Int64
+	draining atomic.Bool
+	drained  chan struct{}   // closed when a draining gateway has no calls any more
+	empty    func()          // closes it, once
 	work     context.Context // ends when running calls must
 	abandon  context.CancelCauseFunc
 }
@@ -70,7 +73,8 @@ var errAbandoned = errors.New("the gateway is shutting down")
 
 // NewRunner returns a Runner that takes calls at once.
 func NewRunner(o Options) *Runner {
-	r := &Runner{Options: o}
+	r := &Runner{Options: o, drained: make(chan struct{})}
+	r.empty = sync.OnceFunc(func() { close(r.drained) })
 	r.work, r.abandon = context.WithCancelCause(context.Background())
 	return r
 }
@@ -86,7 +90,7 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 		draining.Retryable, draining.RetryAfter = true, time.Second
 		return nil, draining
 	}
-	defer r.running.Done()
+	defer r.leave()
 	call, err := r.accept(request)
 	if err != nil {
 		return nil, err
@@ -113,137 +117,91 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 
 // run brings a call from accepted to ended.
 func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
-	// Until the program runs the deadline is ours to watch; then it is the
-	// agent's, which knows whether it killed in time.
-	waiting, cancel := context.WithDeadline(ctx, call.deadline)
-	defer cancel()
-	shape, release, err := r.shape(waiting, call)
+	plan, release, err := r.planUntil(ctx, call)
 	if err != nil {
 		return nil, r.explain(ctx, call, "environment", err)
 	}
 	defer release()
-	process, err := r.Box.Process(shape, call.action.EntryPoint, call.action.Vars, call.reserved(r.Box.Layout))
-	if err != nil {
-		return nil, r.explain(ctx, call, "start", err)
-	}
 	output := newOutput(r.Limits)
-	exit, err := r.execute(ctx, waiting, call, shape, process, output)
+	if plan.shape.Isolation == runtimes.IsolationWorker {
+		return output, r.handle(ctx, call, plan, output)
+	}
+	exit, err := r.execute(ctx, call, plan, output)
 	if err != nil {
 		return output, r.explain(ctx, call, "start", err)
 	}
 	return output, r.judge(ctx, call, exit, output)
 }
 
-// shape says what instance the call needs, once its environment is there.
-// release ends the call's hold on that.
-func (r *Runner) shape(ctx context.Context, call *call) (_ *runtimes.Shape, release func(), err error) {
-	start := time.Now()
-	defer func() { call.execution.Timing.Environment = milliseconds(time.Since(start)) }()
-	image, err := r.Images.Resolve(ctx, call.action.Runtime)
-	if err != nil {
-		return nil, nil, err
-	}
-	shape := &runtimes.Shape{
-		Pack: string(call.pack.Ref), Revision: call.pack.Revision, PackDir: call.pack.Dir,
-		Runtime: call.action.Runtime, Image: image,
-		Network: call.action.Network, Limits: call.action.Limits.Or(r.Limits.Defaults),
-	}
-	if !shape.Runtime.HasEnvironment() {
-		return shape, func() {}, nil
-	}
-	env, err := r.environment(ctx, call, image)
-	if err != nil {
-		return nil, nil, err
-	}
-	shape.Digest, shape.EnvDir = env.Digest, env.Dir
-	if env.Image.ID != image.ID {
-		shape.Image = env.Image // the generation before serves, in the image before
-	}
-	return shape, env.Release, nil
+// planUntil is plan until the call's deadline.
+func (r *Runner) planUntil(ctx context.Context, call *call) (*plan, func(), error) {
+	ctx, cancel := context.WithDeadline(ctx, call.deadline)
+	defer cancel()
+	return r.plan(ctx, call)
 }
 
-func (r *Runner) environment(ctx context.Context, call *call, image container.Image) (*envcache.Environment, error) {
-	recipe := recipe(call.pack, call.action.Runtime, image)
-	if call.progress == nil {
-		return r.Environments.Ensure(ctx, recipe)
-	}
-	return r.Environments.Follow(ctx, recipe, call.progress)
-}
-
-// execute runs the program in an instance. An instance that is lost before its
-// agent took the request is replaced once; afterwards the program may have
-// run, and is never run again.
-func (r *Runner) execute(ctx, waiting context.Context, call *call, shape *runtimes.Shape, p runtimes.Process, out *output) (agent.Exit, error) {
-	request := agent.Request{
-		ID: call.execution.ID, Argv: p.Argv, Dir: p.Dir, Env: p.Env, Stdin: call.stdin,
-		Grace: r.Limits.Grace, StdoutLimit: out.stdout.limit, StderrLimit: out.stderr.limit,
-	}
-	for retried := false; ; retried = true {
-		queued := time.Now()
-		instance, starting, err := r.Instances.Acquire(waiting, shape)
-		call.waited(time.Since(queued), starting)
-		if err != nil {
-			return agent.Exit{}, err
-		}
+// execute runs the program in a slot.
+func (r *Runner) execute(ctx context.Context, call *call, plan *plan, out *output) (exit agent.Exit, err error) {
+	request := plan.request(call, r.Limits, out)
+	err = r.inSlot(ctx, call, plan.shape, func(slot *runtimes.Slot) (use, error) {
+		var err error
 		request.Timeout = max(time.Until(call.deadline), time.Millisecond)
-		started := time.Now()
-		exit, err := instance.Execute(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr})
-		service := time.Since(started)
+		exit, err = slot.Execute(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr})
 		// A request that is too large was never sent.
-		r.Instances.Release(instance, exit.Reusable || errors.Is(err, agent.ErrTooLarge), service)
-		if errors.Is(err, agent.ErrNotStarted) && !retried && waiting.Err() == nil {
-			call.execution.Timing.Start += milliseconds(service)
-			continue
-		}
-		if err == nil || errors.Is(err, agent.ErrLost) {
-			utc := started.UTC()
-			call.execution.StartedAt = &utc
-			call.execution.Timing.Run = milliseconds(service)
-		}
-		out.stdout.dropped, out.stderr.dropped = exit.StdoutDropped, exit.StderrDropped
-		return exit, err
-	}
+		return use{
+			reusable: exit.Reusable || errors.Is(err, agent.ErrTooLarge),
+			started:  err == nil || errors.Is(err, agent.ErrLost),
+		}, err
+	})
+	out.stdout.dropped, out.stderr.dropped = exit.StdoutDropped, exit.StderrDropped
+	return exit, err
 }
 
 // enter counts a call in, unless the gateway drains.
 func (r *Runner) enter() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.draining {
+	r.running.Add(1)
+	if r.draining.Load() {
+		r.leave()
 		return false
 	}
-	r.running.Add(1)
 	return true
+}
+
+// leave counts a call out; the last one of a draining gateway tells.
+func (r *Runner) leave() {
+	if r.running.Add(-1) == 0 && r.draining.Load() {
+		r.empty()
+	}
 }
 
 // Drain refuses new calls and waits for the running ones; when ctx ends they
 // are killed and answered.
 func (r *Runner) Drain(ctx context.Context) {
-	r.mu.Lock()
-	r.draining = true
-	r.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		r.running.Wait()
-		close(done)
-	}()
+	r.running.Add(1) // or nobody might be left to tell
+	r.draining.Store(true)
+	r.leave()
 	select {
-	case <-done:
+	case <-r.drained:
 	case <-ctx.Done():
 		r.abandon(errAbandoned)
-		<-done
+		<-r.drained
 	}
 }
 
 func (r *Runner) log(ctx context.Context, call *call, failure *Error) {
+	level := slog.LevelDebug
+	if failure != nil {
+		level = slog.LevelWarn
+	}
+	if !r.Log.Enabled(ctx, level) {
+		return
+	}
 	x := call.execution
 	attrs := []slog.Attr{
 		slog.String("execution", x.ID), slog.String("action", x.Action), slog.String("status", string(x.Status)),
 		slog.Float64("duration_ms", x.DurationMS),
 	}
-	level := slog.LevelDebug
 	if failure != nil {
-		level = slog.LevelWarn
 		attrs = append(attrs, slog.Any("error", failure))
 	}
 	r.Log.LogAttrs(ctx, level, "execution ended", attrs...)

@@ -33,7 +33,11 @@ type actionFile struct {
 	OutputFormat      string            `yaml:"output_format"`
 	Timeout           string            `yaml:"timeout"`
 	Isolation         string            `yaml:"isolation"`
-	Concurrency       int64             `yaml:"concurrency"`
+	Preload           []string          `yaml:"preload"`
+	Concurrency       *int              `yaml:"concurrency"`
+	MinWarm           *int              `yaml:"min_warm"`
+	MaxInstances      *int              `yaml:"max_instances"`
+	IdleTimeout       string            `yaml:"idle_timeout"`
 	Limits            limitsFile        `yaml:"limits"`
 	Network           string            `yaml:"network"`
 	Vars              map[string]string `yaml:"vars"`
@@ -44,7 +48,7 @@ type actionFile struct {
 
 // actionLater are keys of an action that later versions will understand.
 var actionLater = []string{
-	"preload", "min_warm", "max_instances", "http", "retry", "runtime_version", "required_worker_runtimes",
+	"http", "retry", "runtime_version", "required_worker_runtimes",
 	"worker_selector", "tolerations", "affinity", "default_execution_permission_set_refs", "workflow_file",
 	"accesses_mcp", "log_retention_policy", "log_retention_limit", "artifact_retention_policy", "artifact_retention_limit",
 }
@@ -89,19 +93,25 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		OutputFormat:    choose(doc, "output_format", a.OutputFormat, []Format{FormatText, FormatJSON, FormatYAML, FormatJSONL}, nil),
 		Timeout:         timeout(doc, a.Timeout),
 		Network:         network(doc, a.Network, pack.Network),
+		Warm:            a.warm(doc, pack),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
 	}
 	choose(doc, "parameter_delivery", a.ParameterDelivery, []string{"stdin"}, []string{"file"})
-	choose(doc, "isolation", a.Isolation, []string{"process"}, []string{"worker", "container"})
-	if doc.Has("concurrency") && a.Concurrency != 1 {
-		doc.Faultf(at("concurrency"), "concurrency other than 1 is not supported yet")
-	}
 	l.schemas(doc, &a, action)
 	if !ok {
 		return nil
 	}
 	return action
+}
+
+func (a *actionFile) warm(doc *strictyaml.Document, pack *Pack) Warm {
+	file := warmFile{a.Isolation, a.Preload, a.Concurrency, a.MinWarm, a.MaxInstances, a.IdleTimeout}
+	warm := file.read(doc)
+	if !doc.Has("preload") {
+		warm.Preload = pack.Preload
+	}
+	return warm
 }
 
 func (l *loader) actionRef(doc *strictyaml.Document, text string) (ActionRef, bool) {

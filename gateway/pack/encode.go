@@ -111,6 +111,16 @@ func encodeYAML(object map[string]any) []byte {
 	return []byte(out.String())
 }
 
+// writeYAML is encodeYAML of any value.
+func writeYAML(value any) []byte {
+	if object, ok := value.(map[string]any); ok {
+		return encodeYAML(object)
+	}
+	var out strings.Builder
+	yamlValue(&out, value, "")
+	return []byte(out.String()[1:]) // without what separates it from its key
+}
+
 func yamlMapping(out *strings.Builder, object map[string]any, indent string) {
 	for _, key := range slices.Sorted(maps.Keys(object)) {
 		out.WriteString(indent + yamlKey(key) + ":")

@@ -79,6 +79,7 @@ dependencies: [core]
 runtime_deps: [Python3]
 network: outbound
 limits: {memory: 128MiB, cpu: 0.5, pids: 32, tmp: 16MiB}
+preload: [numpy, os.path]
 vars: {A: 1, B: pack}
 `,
 		"actions/order.yaml": `
@@ -92,7 +93,11 @@ parameter_format: dotenv
 output_format: yaml
 timeout: 1m30s
 isolation: process
-concurrency: 1
+preload: []
+concurrency: 4
+min_warm: 1
+max_instances: 3
+idle_timeout: 90
 limits: {memory: 256MiB}
 network: none
 vars: {B: action, C: "x"}
@@ -126,6 +131,13 @@ examples: [{n: 2}, {title: three, parameters: {n: 3}}]
 	if want := (runtimes.Limits{Memory: 256 << 20, CPU: 0.5, Pids: 32, Tmp: 16 << 20}); order.Limits != want {
 		t.Errorf("limits %+v, want %+v", order.Limits, want)
 	}
+	if diff := cmp.Diff(Warm{Isolation: "process", Preload: []string{"numpy", "os.path"}}, other.Warm); diff != "" {
+		t.Errorf("warm of an action that says nothing (-want +got):\n%s", diff)
+	}
+	one := 1
+	if diff := cmp.Diff(Warm{Isolation: "process", Preload: []string{}, Concurrency: 4, MinWarm: &one, MaxInstances: 3, IdleTimeout: 90 * time.Second}, order.Warm); diff != "" {
+		t.Errorf("warm (-want +got):\n%s", diff)
+	}
 	if diff := cmp.Diff(map[string]string{"A": "1", "B": "action", "C": "x"}, order.Vars); diff != "" {
 		t.Errorf("vars (-want +got):\n%s", diff)
 	}
@@ -143,10 +155,11 @@ func TestPackFaults(t *testing.T) {
 		"bad ref":       {"ref: ../x\nversion: 1\n", []string{`pack.yaml:1: ref: invalid ref "../x": a pack's ref is a lower-case letter and up to 62 of a-z, 0-9, _ and -`}},
 		"other ref":     {"ref: other\nversion: 1\n", []string{"pack.yaml:1: ref is other, but the directory is demo: they must be equal"}},
 		"later": {
-			"ref: demo\nversion: 1\ntesting: {}\npreload: [a]\nbuild: {index: A, x: 1}\nsystem: [git]\n",
+			"ref: demo\nversion: 1\ntesting: {}\npreload: ['a b']\nbuild: {index: A, x: 1}\nsystem: [git]\n",
 			[]string{
-				"pack.yaml:3: testing is not supported yet: leave it out", "pack.yaml:4: preload is not supported yet: leave it out",
+				"pack.yaml:3: testing is not supported yet: leave it out",
 				`pack.yaml:5: unknown key "x" in build: there is index, scripts`,
+				`pack.yaml:4: preload: "a b" is no name of a module, for example numpy`,
 				"pack.yaml:5: build.index must be the name of one of the operator's build.indexes: a lower-case letter and up to 62 of a-z, 0-9, _ and -",
 				"pack.yaml:6: a pack can't install packages of the operating system: ask the operator for a runtime whose image: has them (README, Dependencies)",
 			},
@@ -226,16 +239,30 @@ func TestActionFaults(t *testing.T) {
 			"entry_point: a.sh\nparameter_format: toml\noutput_format: dotenv\nparameter_delivery: env\nisolation: vm\n",
 			[]string{
 				`:3: parameter_format "toml" doesn't exist: there is dotenv, json, yaml`, `:4: output_format "dotenv" doesn't exist: there is json, jsonl, text, yaml`,
-				`:5: parameter_delivery "env" doesn't exist: there is stdin`, `:6: isolation "vm" doesn't exist: there is process`,
+				`:6: isolation "vm" doesn't exist: there is container, process, worker`, `:5: parameter_delivery "env" doesn't exist: there is stdin`,
 			},
 		},
 		"later": {
-			"entry_point: a.sh\nparameter_delivery: file\nisolation: worker\nconcurrency: 4\npreload: [x]\nmin_warm: 1\nmax_instances: 2\nhttp: []\nretry: {}\n",
+			"entry_point: a.sh\nparameter_delivery: file\nhttp: []\nretry: {}\n",
 			[]string{
-				":6: preload is not supported yet: leave it out", ":7: min_warm is not supported yet: leave it out", ":8: max_instances is not supported yet: leave it out",
-				":9: http is not supported yet: leave it out", ":10: retry is not supported yet: leave it out",
-				":3: parameter_delivery file is not supported yet: use stdin", ":4: isolation worker is not supported yet: use process",
-				":5: concurrency other than 1 is not supported yet",
+				":4: http is not supported yet: leave it out", ":5: retry is not supported yet: leave it out",
+				":3: parameter_delivery file is not supported yet: use stdin",
+			},
+		},
+		"warm": {
+			"entry_point: a.sh\nconcurrency: 0\nmin_warm: -1\nmax_instances: 100000\nidle_timeout: 1ms\npreload: [-x, ok]\n",
+			[]string{
+				`:7: preload: "-x" is no name of a module, for example numpy`,
+				":3: concurrency must be a number from 1 to 64", ":5: max_instances must be a number from 1 to 10000",
+				":6: idle_timeout must be seconds or a duration from 1s to 168h0m0s, for example 30 or 5m",
+				":4: min_warm must be a number from 0 to 10000",
+			},
+		},
+		"warm that can't be": {
+			"entry_point: a.sh\nisolation: container\nconcurrency: 2\nmin_warm: 3\nmax_instances: 2\n",
+			[]string{
+				":5: min_warm 3 is more than max_instances 2: keep at most that",
+				":4: concurrency must be 1 with isolation container: an instance serves one execution",
 			},
 		},
 		"timeouts":    {"entry_point: a.sh\ntimeout: 0\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
@@ -254,7 +281,7 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"output conflict": {"entry_point: a.sh\noutput: {a: {}}\noutput_schema: {b: {}}\n", []string{":3: output_schema and output are the same thing, but say different ones: keep output_schema"}},
-		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, isolation, label, limits, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, ref, runner_type, runtime, tags, timeout, vars`}},
+		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, ref, runner_type, runtime, tags, timeout, vars`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -31,13 +31,14 @@ type manifestFile struct {
 	Network      string            `yaml:"network"`
 	Build        buildFile         `yaml:"build"`
 	System       any               `yaml:"system"`
+	Preload      []string          `yaml:"preload"`
 	Limits       limitsFile        `yaml:"limits"`
 	Vars         map[string]string `yaml:"vars"`
 }
 
 // manifestLater are keys of pack.yaml that later versions will understand.
 var manifestLater = []string{
-	"testing", "preload", "python", "nodejs", "worker_selector", "tolerations", "affinity",
+	"testing", "python", "nodejs", "worker_selector", "tolerations", "affinity",
 }
 
 // manifest reads pack.yaml into a pack.
@@ -67,6 +68,7 @@ func (l *loader) manifest(pack *Pack) {
 	l.runtimeDeps(doc, m.RuntimeDeps)
 	pack.Enabled = m.Enabled == nil || *m.Enabled
 	pack.Network = network(doc, m.Network, runtimes.NetworkNone)
+	pack.Preload = preload(doc, m.Preload)
 	pack.Limits = m.Limits.read(doc)
 	pack.Build = m.Build.read(doc)
 	if doc.Has("system") {

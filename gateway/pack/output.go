@@ -36,6 +36,37 @@ func ParseOutput(format Format, stdout []byte) (json.RawMessage, error) {
 	return nil, fmt.Errorf("%w: there is no output format %s", ErrBadOutput, quote(string(format)))
 }
 
+// Write writes a result in a structured output format: YAML, or jsonl of a list.
+func Write(result json.RawMessage, format Format) ([]byte, error) {
+	value, err := parseDocument(result)
+	if err != nil {
+		return nil, err
+	}
+	switch format {
+	case FormatYAML:
+		return writeYAML(value), nil
+	case FormatJSONL:
+		return writeLines(value)
+	}
+	return nil, fmt.Errorf("%w: %s", ErrUnencodable, format)
+}
+
+func writeLines(value any) ([]byte, error) {
+	list, ok := value.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%w: jsonl is a list", ErrUnencodable)
+	}
+	var lines []byte
+	for _, item := range list {
+		line, err := compact(item)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	return lines, nil
+}
+
 // parseJSON takes all of stdout or else its last line that isn't blank: a script
 // whose libraries chat on stdout still has a result.
 func parseJSON(stdout []byte) (json.RawMessage, error) {

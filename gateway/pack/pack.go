@@ -30,6 +30,7 @@ type Pack struct {
 	Revision string
 	Build    Build
 	Network  runtimes.NetworkPolicy
+	Preload  []string          // modules imported before the first execution of its actions
 	Limits   runtimes.Limits   // zero fields: the operator's defaults
 	Vars     map[string]string // process variables of its actions
 	Actions  []*Action         // sorted by ref
@@ -57,6 +58,7 @@ type Action struct {
 	OutputFormat    Format  // FormatText, FormatJSON, FormatYAML or FormatJSONL
 	Timeout         time.Duration
 	Network         runtimes.NetworkPolicy // resolved: the action's, or its pack's
+	Warm            Warm                   // Preload resolved likewise
 	Limits          runtimes.Limits        // resolved likewise
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
 }

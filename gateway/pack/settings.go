@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"regexp"
@@ -117,19 +118,17 @@ func vars(doc *strictyaml.Document, all map[string]string) map[string]string {
 
 // timeout reads seconds, or a duration.
 func timeout(doc *strictyaml.Document, text string) time.Duration {
-	if text == "" {
-		return DefaultTimeout
+	return cmp.Or(span(doc, "timeout", text, MinTimeout, MaxTimeout), DefaultTimeout)
+}
+
+// seconds reads seconds, or a duration.
+func seconds(text string) (time.Duration, error) {
+	number, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil:
+		return time.ParseDuration(text)
+	case math.IsNaN(number) || number < 0:
+		return 0, nil
 	}
-	duration, err := time.ParseDuration(text)
-	if seconds, numErr := strconv.ParseFloat(text, 64); numErr == nil {
-		duration, err = time.Duration(min(seconds, 1e9)*float64(time.Second)), nil
-		if math.IsNaN(seconds) || seconds < 0 {
-			duration = 0
-		}
-	}
-	if err != nil || duration < MinTimeout || duration > MaxTimeout {
-		doc.Faultf(at("timeout"), "timeout must be seconds or a duration from %v to %v, for example 30 or 5m", MinTimeout, MaxTimeout)
-		return DefaultTimeout
-	}
-	return duration
+	return time.Duration(min(number, 1e9) * float64(time.Second)), nil
 }
