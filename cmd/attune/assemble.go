@@ -220,7 +220,7 @@ func (g *gateway) box(root string, environ []string) (*runtimes.Box, error) {
 		OCIRuntime: g.config.Docker.Runtime, NoFile: g.config.Limits.Files,
 	}
 	agent := filepath.Join(filepath.Dir(program), runtimes.AgentFile)
-	if box.AgentDir, err = runtimes.InstallFile(filepath.Join(root, ".bin"), agent, runtimes.AgentFile, 0o555); err != nil {
+	if box.AgentDir, err = runtimes.InstallPrograms(filepath.Join(root, ".bin"), agent, g.registry.All()); err != nil {
 		return nil, fmt.Errorf("install the agent, which belongs beside this program: %w", err)
 	}
 	bundle := g.config.Build.FindCABundle(environ)
