@@ -148,6 +148,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	g.packs.OnChange(g.packsChanged)
 	g.recorder = execution.NewRecorder(g.store, execution.Retention{
 		MaxAge: time.Duration(g.config.Executions.MaxAge), Keep: g.config.Executions.Keep,
+		Gateway: g.id, Longest: time.Duration(g.config.Limits.MaxTimeout),
 	}, g.log)
 	limits := g.config.Limits
 	g.runner = execution.NewRunner(execution.Options{

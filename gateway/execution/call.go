@@ -36,6 +36,7 @@ type call struct {
 	arrived    time.Time
 	progress   func(envcache.Event) // nil = nobody asks
 	execution  *Execution
+	running    *Running // what others see of it
 }
 
 // accept finds the action and checks everything that the caller sent.

@@ -176,6 +176,7 @@ type use struct {
 // replaced once; afterwards the program may have run, and is never run again.
 func (r *Runner) inSlot(waiting context.Context, call *call, shape *runtimes.Shape, f func(*runtimes.Slot) (use, error)) error {
 	for retried := false; ; retried = true {
+		call.running.enter(phaseQueue, call.execution.Timing)
 		queued := time.Now()
 		slot, starting, err := r.Instances.Acquire(waiting, shape)
 		started := time.Now()
@@ -183,6 +184,7 @@ func (r *Runner) inSlot(waiting context.Context, call *call, shape *runtimes.Sha
 		if err != nil {
 			return err
 		}
+		call.running.enter(phaseRun, call.execution.Timing)
 		used, err := f(slot)
 		service := time.Since(started)
 		r.Instances.Release(slot, used.reusable, service)

@@ -217,11 +217,14 @@ func (m *memory) Get(_ context.Context, id string) (*Execution, error) {
 	return nil, ErrNoExecution
 }
 
-func (m *memory) List(context.Context, Query) (Page, error) {
+func (m *memory) List(_ context.Context, query Query) (Page, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var page Page
 	for _, id := range m.order {
+		if query.Status != "" && query.Status != m.saved[id].Status {
+			continue
+		}
 		page.Executions = append(page.Executions, m.saved[id])
 	}
 	return page, nil

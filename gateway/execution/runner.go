@@ -95,11 +95,13 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	call.running = r.Recorder.Begin(call.execution, r.Limits, cancel)
+	defer r.Recorder.abandon(call.running) // after a panic: it would run for ever
 	if request.Accepted != nil {
 		request.Accepted()
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	stop := context.AfterFunc(r.work, func() { cancel(context.Cause(r.work)) })
 	defer stop()
 
@@ -126,7 +128,7 @@ func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
 		return nil, r.explain(ctx, call, "environment", err)
 	}
 	defer release()
-	output := newOutput(r.Limits)
+	output := call.running.out
 	if plan.shape.Isolation == runtimes.IsolationWorker {
 		return output, r.handle(ctx, waiting, call, plan, output)
 	}
