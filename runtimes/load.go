@@ -2,6 +2,7 @@ package runtimes
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"regexp"
@@ -22,8 +23,12 @@ var (
 func (v *EnvVar) SetScalar(text string) { v.Value, v.Operation = text, OpSet }
 
 // Load reads one runtime.yaml and checks it; source is what faults call it. The
-// error holds every fault, by go-multierror.
-func Load(data []byte, source string) (*Runtime, error) {
+// error holds every fault, by go-multierror. There is no folder, so it can't have
+// warm programs.
+func Load(data []byte, source string) (*Runtime, error) { return load(data, source, nil) }
+
+// load is Load with the runtime's folder, which holds its warm programs.
+func load(data []byte, source string, files fs.FS) (*Runtime, error) {
 	var faults strictyaml.Faults
 	runtime := &Runtime{}
 	doc := strictyaml.Read(source, data, runtime, &faults, strictyaml.Options{})
@@ -35,6 +40,7 @@ func Load(data []byte, source string) (*Runtime, error) {
 		c.dependencies()
 		c.variants()
 		c.envVars()
+		c.warm(files)
 	}
 	if err := faults.Err(); err != nil {
 		return nil, err

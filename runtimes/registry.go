@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"embed"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,7 +16,9 @@ import (
 	"github.com/hashicorp/go-multierror"
 )
 
-//go:embed */runtime.yaml
+// Runtimes are whole folders: their warm programs lie beside runtime.yaml.
+//
+//go:embed */runtime.yaml */*.py */*.js
 var shipped embed.FS
 
 const runtimeFile = "runtime.yaml"
@@ -36,12 +39,11 @@ var Builtin = sync.OnceValue(func() *Registry {
 	}
 	var all []*Runtime
 	for _, dir := range files {
-		source := path.Join(dir.Name(), runtimeFile)
-		data, err := shipped.ReadFile(source)
+		folder, err := fs.Sub(shipped, dir.Name())
 		if err != nil {
 			panic(err)
 		}
-		runtime, err := Load(data, source)
+		runtime, err := readFolder(folder, dir.Name())
 		if err != nil {
 			panic(err) // a test loads them all
 		}
@@ -82,13 +84,24 @@ func (r *Registry) With(dir string) (*Registry, error) {
 	return newRegistry(all)
 }
 
+// loadFolder reads a runtime of the operator's, and nothing outside its folder.
 func loadFolder(dir, name string) (*Runtime, error) {
-	source := filepath.Join(name, runtimeFile)
-	data, err := os.ReadFile(filepath.Join(dir, source))
+	root, err := os.OpenRoot(filepath.Join(dir, name))
 	if err != nil {
 		return nil, fmt.Errorf("runtime %q: %w", name, err)
 	}
-	runtime, err := Load(data, source)
+	defer root.Close() // only read
+	return readFolder(root.FS(), name)
+}
+
+// readFolder reads a runtime whose name is its folder's.
+func readFolder(folder fs.FS, name string) (*Runtime, error) {
+	source := path.Join(name, runtimeFile)
+	data, err := fs.ReadFile(folder, runtimeFile)
+	if err != nil {
+		return nil, fmt.Errorf("runtime %q: %w", name, err)
+	}
+	runtime, err := load(data, source, folder)
 	if err != nil {
 		return nil, err
 	}

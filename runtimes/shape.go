@@ -177,36 +177,54 @@ type Process struct {
 // are the action's own, which the runtime's env_vars may extend; reserved ones
 // (ATTUNE_*) are the gateway's.
 func (b *Box) Process(s *Shape, entryPoint string, vars, reserved map[string]string) (Process, error) {
-	packDir := b.Layout.PackDir(s.Pack, s.PackDir)
-	values := map[string]string{
-		"pack_dir":    packDir,
-		"packs_dir":   b.Layout.PacksDir(s.PackDir),
-		"action_file": packDir + "/actions/" + entryPoint,
-		"interpreter": s.Runtime.Interpreter.Binary,
-	}
-	if s.EnvDir != "" {
-		values["env_dir"] = b.Layout.EnvDir(s.Pack, s.Runtime.Name, s.EnvDir)
-	}
-	if path := s.Runtime.Environment.InterpreterPath; path != "" && s.EnvDir != "" {
-		expanded, err := Expand([]string{path}, values)
-		if err != nil {
-			return Process{}, fmt.Errorf("runtime %s: interpreter_path: %w", s.Runtime.Name, err)
-		}
-		values["interpreter"] = expanded[0]
-	}
-	args, err := Expand(s.Runtime.Interpreter.Args, values)
+	values, err := b.values(s)
 	if err != nil {
-		return Process{}, fmt.Errorf("runtime %s: interpreter.args: %w", s.Runtime.Name, err)
+		return Process{}, err
 	}
-	argv := append(args, values["action_file"])
-	if values["interpreter"] != "" {
-		argv = append([]string{values["interpreter"]}, argv...)
+	values[VarActionFile] = values[VarPackDir] + "/actions/" + entryPoint
+	argv, err := s.Runtime.command(values, values[VarActionFile])
+	if err != nil {
+		return Process{}, err
 	}
 	env, err := b.environ(s, values, vars, reserved)
 	if err != nil {
 		return Process{}, err
 	}
-	return Process{Argv: argv, Dir: packDir, Env: env}, nil
+	return Process{Argv: argv, Dir: values[VarPackDir], Env: env}, nil
+}
+
+// values are those of template variables in commands of this shape.
+func (b *Box) values(s *Shape) (map[string]string, error) {
+	values := map[string]string{
+		VarPackDir:     b.Layout.PackDir(s.Pack, s.PackDir),
+		VarPacksDir:    b.Layout.PacksDir(s.PackDir),
+		VarInterpreter: s.Runtime.Interpreter.Binary,
+	}
+	if s.EnvDir == "" {
+		return values, nil
+	}
+	values[VarEnvDir] = b.Layout.EnvDir(s.Pack, s.Runtime.Name, s.EnvDir)
+	if path := s.Runtime.Environment.InterpreterPath; path != "" {
+		expanded, err := ExpandString(path, values)
+		if err != nil {
+			return nil, fmt.Errorf("runtime %s: interpreter_path: %w", s.Runtime.Name, err)
+		}
+		values[VarInterpreter] = expanded
+	}
+	return values, nil
+}
+
+// command is the interpreter, its arguments, and the file to run.
+func (r *Runtime) command(values map[string]string, file string) ([]string, error) {
+	args, err := Expand(r.Interpreter.Args, values)
+	if err != nil {
+		return nil, fmt.Errorf("runtime %s: interpreter.args: %w", r.Name, err)
+	}
+	argv := append(args, file)
+	if values[VarInterpreter] != "" {
+		argv = append([]string{values[VarInterpreter]}, argv...)
+	}
+	return argv, nil
 }
 
 // environ is the whole environment of an execution but HOME and TMPDIR, which

@@ -1,7 +1,10 @@
 package runtimes
 
 import (
+	"io"
+	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"attune/runtimes/agent"
@@ -15,7 +18,13 @@ type Warm struct {
 	StockCount int      `yaml:"stock_count"`
 	Worker     string   `yaml:"worker"` // calls handlers; empty = none
 	Vars       []string `yaml:"vars"`   // patterns of process variables that an interpreter reads at its start
+
+	// Files are the contents of all three, by name.
+	Files map[string][]byte `yaml:"-"`
 }
+
+// maxWarmFile bounds a warm program's file, in bytes.
+const maxWarmFile = 1 << 20
 
 // ReadAtStart tells whether one of the variables is read by the interpreter at
 // its start, so that a process that was started without it can't serve.
@@ -30,10 +39,80 @@ func (w Warm) ReadAtStart(vars map[string]string) bool {
 	return false
 }
 
-// Setup is what an instance's agent keeps ready.
-func (b *Box) Setup(s *Shape) agent.Setup { return agent.Setup{Slots: s.Slots} }
+// warm checks the section and reads its files from the runtime's folder; nil is
+// a folder without any.
+func (c *check) warm(files fs.FS) {
+	if !c.doc.Has("warm") {
+		return
+	}
+	w := &c.runtime.Warm
+	if c.runtime.Name == AgentFile {
+		c.doc.Faultf(at("name"), "a runtime with warm programs can't be called %s, as the agent is", AgentFile)
+	}
+	if c.runtime.Interpreter.Binary == "" {
+		c.doc.Faultf(at("warm"), "warm programs need an interpreter.binary to run them")
+	}
+	for _, arg := range c.runtime.Interpreter.Args {
+		if slices.Contains(variables(arg), VarActionFile) {
+			c.doc.Faultf(at("interpreter", "args"), "{action_file} has no value for warm programs, which are started before there is one")
+		}
+	}
+	if w.Parent != "" && w.Stock != "" {
+		c.doc.Faultf(at("warm", "stock"), "stock can't be had together with a parent: both start executions")
+	}
+	if c.doc.Has("warm") && w.Parent+w.Stock+w.Worker == "" {
+		c.doc.Faultf(at("warm"), "warm names no program: give a parent, a stock or a worker")
+	}
+	if w.StockCount < 0 || w.StockCount > agent.MaxStock {
+		c.doc.Faultf(at("warm", "stock_count"), "stock_count must be from 1 to %d", agent.MaxStock)
+	} else if w.StockCount > 0 && w.Stock == "" {
+		c.doc.Faultf(at("warm", "stock_count"), "stock_count needs a stock")
+	}
+	for _, pattern := range w.Vars {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			c.doc.Faultf(at("warm", "vars"), "%.40q is no pattern of variables' names, for example PYTHON*", pattern)
+		}
+	}
+	for key, name := range map[string]string{"parent": w.Parent, "stock": w.Stock, "worker": w.Worker} {
+		if name != "" {
+			c.warmFile(at("warm", key), name, files)
+		}
+	}
+}
 
-// WorkerProgram is the worker of an instance's slots.
-func (b *Box) WorkerProgram(s *Shape) agent.Program {
-	return agent.Program{Argv: []string{s.Runtime.Interpreter.Binary, strings.TrimSpace(s.Runtime.Warm.Worker)}, Dir: "/"}
+// warmFile reads one program.
+func (c *check) warmFile(where []string, name string, files fs.FS) {
+	if strings.ContainsAny(name, "/\\\x00") || name[0] == '.' {
+		c.doc.Faultf(where, "%.40q must be the name of a file in the runtime's folder", name)
+		return
+	}
+	content, err := readBounded(files, name, maxWarmFile)
+	if err != nil {
+		c.doc.Faultf(where, "%s can't be read from the runtime's folder: it must be a regular file of at most 1 MiB there", name)
+		return
+	}
+	if c.runtime.Warm.Files == nil {
+		c.runtime.Warm.Files = map[string][]byte{}
+	}
+	c.runtime.Warm.Files[name] = content
+}
+
+// readBounded reads a regular file of at most limit bytes.
+func readBounded(files fs.FS, name string, limit int64) ([]byte, error) {
+	if files == nil {
+		return nil, fs.ErrNotExist
+	}
+	info, err := fs.Stat(files, name) // before the opening, which waits for ever in a pipe
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, fs.ErrInvalid
+	}
+	file, err := files.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() // only read
+	return io.ReadAll(io.LimitReader(file, limit))
 }

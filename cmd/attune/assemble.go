@@ -47,6 +47,7 @@ type gateway struct {
 	recorder  *execution.Recorder
 	pools     *runtimes.Pools
 	runner    *execution.Runner
+	warmth    *execution.Warmth
 	server    *api.Server
 	isolation isolation
 
@@ -126,12 +127,20 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	if err != nil {
 		return err
 	}
-	if g.cache, err = g.newCache(root, box, environ, events); err != nil {
+	built := func(e envcache.Event) {
+		events(e)
+		g.warmth.Event(e)
+	}
+	if g.cache, err = g.newCache(root, box, environ, built); err != nil {
 		return err
 	}
 	g.onClose("environments", g.cache.Close)
+	memory, err := g.config.Pool.memory()
+	if err != nil {
+		return err
+	}
 	g.pools = runtimes.NewPools(g.engine, box, runtimes.PoolLimits{
-		Total: g.config.Pool.MaxInstances, PerPool: g.config.Pool.PerPool,
+		Total: g.config.Pool.MaxInstances, Memory: memory, CPU: g.config.Pool.CPU, PerPool: g.config.Pool.PerPool,
 		Queue: g.config.Pool.Queue, IdleTimeout: time.Duration(g.config.Pool.IdleTimeout),
 	}, g.log)
 	g.onClose("instances", g.pools.Close)
@@ -153,6 +162,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 			Defaults: runtimes.Limits{Memory: int64(limits.Memory), CPU: limits.CPU, Pids: limits.Pids, Tmp: int64(limits.Tmp)},
 		},
 	})
+	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	g.server, err = g.newServer()
 	return err
 }
@@ -213,7 +223,7 @@ func (g *gateway) box(root string, environ []string) (*runtimes.Box, error) {
 		OCIRuntime: g.config.Docker.Runtime, NoFile: g.config.Limits.Files,
 	}
 	agent := filepath.Join(filepath.Dir(program), runtimes.AgentFile)
-	if box.AgentDir, err = runtimes.InstallFile(filepath.Join(root, ".bin"), agent, runtimes.AgentFile, 0o555); err != nil {
+	if box.AgentDir, err = runtimes.InstallPrograms(filepath.Join(root, ".bin"), agent, g.registry.All()); err != nil {
 		return nil, fmt.Errorf("install the agent, which belongs beside this program: %w", err)
 	}
 	if err := runtimes.InstallCommands(box.AgentDir); err != nil {

@@ -65,7 +65,10 @@ func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 		invalid.Parameters = problems
 		return nil, invalid
 	}
-	document, err := encode(parameters, action.ParameterFormat)
+	var document []byte // a handler gets the parameters as they are
+	if action.Warm.Isolation != runtimes.IsolationWorker {
+		document, err = encode(parameters, action.ParameterFormat)
+	}
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{

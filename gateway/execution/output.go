@@ -163,7 +163,7 @@ func MediaType(format pack.Format) string { return mediaTypes[format] }
 // before it isn't part of; other formats are what the action printed.
 func (o *output) result(format pack.Format) ([]byte, string) {
 	if format == pack.FormatJSON {
-		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format)
+		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format) // the record keeps parsed
 	}
 	if o.logged || o.body != nil {
 		return o.body, MediaType(format)
