@@ -3,6 +3,7 @@ package runtimes
 import (
 	"cmp"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -99,7 +100,11 @@ func readFolder(folder fs.FS, name string) (*Runtime, error) {
 	source := path.Join(name, runtimeFile)
 	data, err := fs.ReadFile(folder, runtimeFile)
 	if err != nil {
-		return nil, fmt.Errorf("runtime %q: %w", name, err)
+		var at *fs.PathError
+		if errors.As(err, &at) {
+			err = at.Err // its path is only the end of source
+		}
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	runtime, err := load(data, source, folder)
 	if err != nil {
