@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,14 +29,14 @@ var room = syscall.CmsgSpace(4)
 func (r *rights) Read(p []byte) (int, error) {
 	control := make([]byte, room)
 	n, controls, flags, _, err := r.conn.ReadMsgUnix(p, control)
+	if errors.Is(err, io.EOF) || err == nil && n == 0 && controls == 0 && len(p) > 0 {
+		return 0, io.EOF // as it is, for who compares it
+	}
 	if err != nil {
-		return n, err
+		return max(n, 0), err // -1 is no count of an io.Reader's
 	}
 	if flags&syscall.MSG_CTRUNC != 0 {
 		return n, fmt.Errorf("%w: more than one descriptor at once", wire.ErrProtocol)
-	}
-	if n == 0 && controls == 0 && len(p) > 0 {
-		return 0, io.EOF
 	}
 	return n, r.keep(control[:controls])
 }
