@@ -166,7 +166,7 @@ func (b *builder) abort(ctx context.Context, p *process) (int, string) {
 // kill ends what steps have left running. PID 1 takes everything with it, but
 // says so first to what shares its container by its own uid.
 func (b *builder) kill() {
-	if err := (descendants{children: b.children}).kill(); err != nil {
+	if err := (descendants{children: b.children}).kill(everybody); err != nil {
 		fmt.Fprintf(b.log, "attune-agent: %v\n", err)
 	}
 }

@@ -12,16 +12,36 @@ import (
 // drainTime bounds the wait for the end of output after everything was killed.
 const drainTime = 500 * time.Millisecond
 
-// execution is one program's run.
+// execution is one program's run, or a worker's life.
 type execution struct {
 	stream uint32
 	*wire.Start
-	kills chan time.Duration // grace; capacity 1, the first counts
-	done  chan wire.Exit     // capacity 1
+	*slot
+	descriptor     *os.File           // of a worker; nil otherwise
+	deadline       time.Time          // zero = none
+	kills          chan time.Duration // grace; capacity 1, the first counts
+	stdout, stderr pump
+	exit           wire.Exit
 }
 
-func newExecution(stream uint32, s *wire.Start) *execution {
-	return &execution{stream: stream, Start: s, kills: make(chan time.Duration, 1), done: make(chan wire.Exit, 1)}
+func newExecution(m message) *execution {
+	e := &execution{
+		stream: m.stream, Start: m.start, kills: make(chan time.Duration, 1),
+		stdout: pump{kind: wire.TypeStdout}, stderr: pump{kind: wire.TypeStderr},
+	}
+	if m.worker {
+		e.descriptor = os.NewFile(uintptr(m.descriptor), "worker")
+	} else {
+		e.deadline = time.Now().Add(e.Timeout)
+	}
+	return e
+}
+
+// forget gives up what is not started.
+func (e *execution) forget() {
+	if e.descriptor != nil {
+		e.descriptor.Close() // nothing was written to it
+	}
 }
 
 // stop asks for an early end.
@@ -34,42 +54,53 @@ func (e *execution) stop(grace time.Duration) {
 
 // execute runs a program to its end and everything after it.
 func (s *supervisor) execute(e *execution) {
-	var x wire.Exit
-	defer func() { e.done <- x }()
+	s.children.count(1)
+	defer s.children.count(-1)
+	x := &e.exit
 	// Said before it is true: from here on the gateway must assume that it ran.
 	if err := s.send(wire.TypeStarted, e.stream, nil); err != nil {
+		e.forget()
 		return // nobody is there who would want it
 	}
 	before := s.oom.kills()
-	p, err := s.start(e)
-	if err != nil {
-		x.Code, x.StartError = err.code, err.reason
+	p, fault := s.start(e)
+	used, leader := e.place, 0
+	if fault != nil {
+		x.Code, x.StartError = fault.code, fault.reason
 	} else {
-		s.wait(e, p.process, &x)
+		x.Via, used, leader = p.via, p.place, p.pid
+		s.wait(e, p, x)
 	}
-	left := s.cleaner.clear()
+	left := s.cleaner.clear(used, leader)
 	if p != nil {
-		s.finish(e, p, &x)
+		s.finish(e, p, x)
 	}
 	x.OutOfMemory = s.oom.kills() > before
 	switch {
 	case left != nil:
 		x.Reason = left.Error()
-	case err != nil && !err.theirs:
-		x.Reason = err.reason
+	case fault != nil && !fault.theirs:
+		x.Reason = fault.reason
 	case x.OutOfMemory:
 		x.Reason = "out of memory"
 	case x.Reason == "":
 		x.Reusable = true
 	}
+	if p != nil && p.release != nil {
+		p.release()
+	}
 }
 
 // wait returns when the program has ended or its time is over.
-func (s *supervisor) wait(e *execution, p *process, x *wire.Exit) {
+func (s *supervisor) wait(e *execution, p *program, x *wire.Exit) {
 	begin := time.Now()
 	defer func() { x.Duration = time.Since(begin) }()
-	deadline := time.NewTimer(e.Timeout)
-	defer deadline.Stop()
+	var deadline <-chan time.Time
+	if !e.deadline.IsZero() {
+		timer := time.NewTimer(time.Until(e.deadline))
+		defer timer.Stop()
+		deadline = timer.C
+	}
 	var over <-chan time.Time
 	for {
 		select {
@@ -77,12 +108,12 @@ func (s *supervisor) wait(e *execution, p *process, x *wire.Exit) {
 			return
 		case <-over:
 			return // clear kills it
-		case <-deadline.C:
-			if over == nil && s.children.signalGroup(p, syscall.SIGTERM) {
+		case <-deadline:
+			if over == nil && p.signal(syscall.SIGTERM) {
 				x.TimedOut, over = true, time.After(e.Grace)
 			}
 		case grace := <-e.kills:
-			if over == nil && s.children.signalGroup(p, syscall.SIGTERM) {
+			if over == nil && p.signal(syscall.SIGTERM) {
 				x.Cancelled, over = true, time.After(grace)
 			}
 		}
@@ -94,13 +125,16 @@ func (s *supervisor) finish(e *execution, p *program, x *wire.Exit) {
 	select {
 	case <-p.exited:
 		x.Code, x.Signal = exitCode(p.status)
+		if p.lost {
+			x.Reason = "the forking parent died"
+		}
 	case <-time.After(drainTime):
 		x.Code, x.Signal, x.Reason = 128+int(syscall.SIGKILL), int(syscall.SIGKILL), "the program can't be killed"
 	}
 	if !p.join(time.Now().Add(drainTime)) {
 		x.Reason = "output did not end with the program"
 	}
-	x.StdoutDropped, x.StderrDropped = s.stdout.dropped, s.stderr.dropped
+	x.StdoutDropped, x.StderrDropped = e.stdout.dropped, e.stderr.dropped
 }
 
 // exitCode tells how a process ended, as a shell does.
@@ -114,18 +148,24 @@ func exitCode(status syscall.WaitStatus) (code, signal int) {
 // program is a started process and the agent's ends of its pipes.
 type program struct {
 	*process
-	stdin, stdout, stderr *os.File
-	pipes                 sync.WaitGroup // their goroutines
+	place
+	via                   int
+	signal                func(syscall.Signal) bool // its process group; false if it has ended
+	release               func()                    // gives back what it had for itself; nil = nothing
+	stdin, stdout, stderr *os.File                  // stdin is nil where there is nothing to be read
+	pipes                 sync.WaitGroup            // their goroutines
 }
 
 // connect moves bytes between the program and the gateway.
 func (s *supervisor) connect(e *execution, p *program) {
-	p.pipes.Go(func() {
-		p.stdin.Write(e.Stdin) // a program may leave its input unread: EPIPE is no error
-		p.stdin.Close()
-	})
-	p.pipes.Go(func() { s.stdout.run(p.stdout, e.StdoutLimit, e.stream, s.sendFrame) })
-	p.pipes.Go(func() { s.stderr.run(p.stderr, e.StderrLimit, e.stream, s.sendFrame) })
+	if p.stdin != nil {
+		p.pipes.Go(func() {
+			p.stdin.Write(e.Stdin) // a program may leave its input unread: EPIPE is no error
+			p.stdin.Close()
+		})
+	}
+	p.pipes.Go(func() { e.stdout.run(p.stdout, e.StdoutLimit, e.stream, s.sendFrame) })
+	p.pipes.Go(func() { e.stderr.run(p.stderr, e.StderrLimit, e.stream, s.sendFrame) })
 }
 
 // join waits for the pipes' goroutines. With everybody dead they end by
@@ -133,7 +173,9 @@ func (s *supervisor) connect(e *execution, p *program) {
 // output was cut off.
 func (p *program) join(limit time.Time) bool {
 	for _, f := range []*os.File{p.stdin, p.stdout, p.stderr} {
-		f.SetDeadline(limit) // of a file that is closed already, maybe
+		if f != nil {
+			f.SetDeadline(limit) // of a file that is closed already, maybe
+		}
 	}
 	p.pipes.Wait()
 	return time.Now().Before(limit)

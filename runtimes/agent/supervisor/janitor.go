@@ -1,10 +1,12 @@
 package supervisor
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -22,33 +24,37 @@ const (
 // janitor cleans up after user code in a container, as user code's uid.
 //
 // Root without DAC_OVERRIDE can't remove another uid's files, and root with KILL
-// could kill too much. So one thread takes the slot's uid for the while: kill(-1)
+// could kill too much. So one thread takes a slot's uid for the while: kill(-1)
 // then reaches exactly that uid's processes (never PID 1, never itself), and files
 // are removed by their owner. The real and the saved uid stay 0, which is the way
 // back and keeps user code from signalling or tracing the thread. The thread
 // exists before user code does: a fork bomb can't prevent it.
 type janitor struct {
 	children *reaper
-	places   []string // directories that user code may write
 	jobs     chan job
 }
+
+// shared are the directories beside its scratch one that user code may be able
+// to write. A hardened container has none that it can.
+var shared = []string{"/dev/shm", "/dev/mqueue"}
 
 var _ cleaner = (*janitor)(nil)
 
 type job struct {
+	uid  int
 	work func() error
 	done chan error
 }
 
 // newJanitor starts the thread. The caller must be PID 1 of a container.
-func newJanitor(children *reaper, scratch string) (*janitor, error) {
+func newJanitor(children *reaper) (*janitor, error) {
 	if os.Getpid() != 1 {
 		return nil, errors.New("start janitor: not PID 1 of a container")
 	}
-	j := &janitor{children: children, jobs: make(chan job), places: []string{scratch, "/dev/shm", "/dev/mqueue"}}
+	j := &janitor{children: children, jobs: make(chan job)}
 	go j.run()
 	// Tries both ways, while nobody else is there.
-	if err := j.do(func() error { return nil }); err != nil {
+	if err := j.do(agent.SlotUID, func() error { return nil }); err != nil {
 		return nil, fmt.Errorf("start janitor: %w", err)
 	}
 	return j, nil
@@ -57,14 +63,14 @@ func newJanitor(children *reaper, scratch string) (*janitor, error) {
 func (j *janitor) run() {
 	runtime.LockOSThread() // for ever; the runtime never clones new threads from a locked one
 	for job := range j.jobs {
-		job.done <- as(agent.SlotUID, job.work)
+		job.done <- as(uintptr(job.uid), job.work)
 	}
 }
 
-// do runs work on the janitor's thread as the slot's uid.
-func (j *janitor) do(work func() error) error {
+// do runs work on the janitor's thread as a uid.
+func (j *janitor) do(uid int, work func() error) error {
 	done := make(chan error, 1)
-	j.jobs <- job{work: work, done: done}
+	j.jobs <- job{uid: uid, work: work, done: done}
 	return <-done
 }
 
@@ -81,23 +87,37 @@ func as(uid uintptr, work func() error) error {
 	return errors.Join(err, undumpable())
 }
 
-// place makes the files of an execution.
-func (j *janitor) place(dir string, files []wire.File) error {
+// private implements cleaner.
+func (j *janitor) private(uid int, dir string) error {
+	return j.do(uid, func() error { return os.Mkdir(dir, 0o700) })
+}
+
+// put implements cleaner.
+func (j *janitor) put(p place, files []wire.File) error {
 	if len(files) == 0 {
 		return nil
 	}
-	return j.do(func() error { return place(dir, files) })
+	return j.do(p.uid, func() error { return put(p.scratch, files) })
+}
+
+// signal implements cleaner. As the execution's uid it can hit nobody else, even
+// if the number has got a new owner.
+func (j *janitor) signal(p place, pid, number int) bool {
+	return j.do(p.uid, func() error { return syscall.Kill(-pid, syscall.Signal(number)) }) == nil
 }
 
 // clear kills and wipes, then looks for what outlives its process.
-func (j *janitor) clear() error {
-	return j.do(func() error {
-		if err := j.kill(); err != nil {
+func (j *janitor) clear(p place, _ int) error {
+	return j.do(p.uid, func() error {
+		if err := j.kill(p.uid); err != nil {
 			return err
 		}
 		limit := time.Now().Add(wipeTime)
-		for _, dir := range j.places {
-			if err := wipe(dir, limit); err != nil {
+		if err := wipe(p.scratch, limit); err != nil {
+			return err
+		}
+		for _, dir := range shared {
+			if err := wipeOwn(dir, p.uid); err != nil {
 				return err
 			}
 		}
@@ -105,26 +125,67 @@ func (j *janitor) clear() error {
 	})
 }
 
-// kill kills until the container holds nobody but the agent.
-func (j *janitor) kill() error {
+// kill kills until the container holds nobody of a uid, which the thread has.
+func (j *janitor) kill(uid int) error {
 	limit := time.Now().Add(killTime)
 	for {
 		if os.Getpid() != 1 {
 			panic("janitor outside of a container") // kill(-1) would be a catastrophe
 		}
 		// kill(-1) sees every process of the container at one moment, half-made
-		// forks included, and reports ESRCH only if there is none.
+		// forks included. ESRCH says that there is none but the agent; with others,
+		// of other uids, the kernel doesn't tell.
 		if err := syscall.Kill(-1, syscall.SIGKILL); err == syscall.ESRCH {
 			j.children.reap() // the last statuses, if another has taken the signal
 			return nil
 		}
+		j.children.reap()
+		left, err := remains(uid)
+		if err != nil || !left {
+			return err
+		}
 		if time.Now().After(limit) {
 			return errors.New("processes are left that can't be killed")
 		}
-		j.children.reap()
 		select {
 		case <-j.children.changed:
 		case <-time.After(pollTime):
 		}
 	}
+}
+
+// remains tells whether a process of the uid is alive. Those that have ended and
+// wait for their parent to take note are not.
+func remains(uid int) (bool, error) {
+	all, err := os.Open("/proc")
+	if err != nil {
+		return false, fmt.Errorf("look for processes: %w", err)
+	}
+	defer all.Close()
+	names, err := all.Readdirnames(-1)
+	if err != nil {
+		return false, fmt.Errorf("look for processes: %w", err)
+	}
+	for _, name := range names {
+		if name[0] < '1' || name[0] > '9' || name == "1" {
+			continue
+		}
+		if alive(name, uid) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// alive tells whether a process is one of the uid, and runs.
+func alive(pid string, uid int) bool {
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return false // it has gone meanwhile
+	}
+	_, rest, _ := bytes.Cut(status, []byte("\nState:\t"))
+	zombie := bytes.HasPrefix(rest, []byte("Z")) || bytes.HasPrefix(rest, []byte("X"))
+	_, rest, _ = bytes.Cut(rest, []byte("\nUid:\t"))
+	real, _, _ := bytes.Cut(rest, []byte("\t"))
+	return !zombie && string(real) == strconv.Itoa(uid)
 }

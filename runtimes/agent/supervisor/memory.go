@@ -8,17 +8,26 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // oomGuard counts what the kernel kills for want of memory, and sees to it that
 // the kernel prefers user code to the agent. A nil guard does nothing.
 type oomGuard struct {
-	score *os.File // /proc/self/oom_score_adj
-	own   string   // the agent's own value
+	mu     sync.Mutex // held over a start
+	score  *os.File   // /proc/self/oom_score_adj
+	own    string     // the agent's own value
+	events *os.File   // holds the kernel's counter; nil where it doesn't tell
 }
 
 func newOOMGuard() *oomGuard {
 	g := &oomGuard{}
+	for _, path := range []string{"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"} {
+		if events, err := os.Open(path); err == nil {
+			g.events = events
+			break
+		}
+	}
 	f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
 	if err != nil {
 		return g // without it the kernel takes the largest, mostly the right one
@@ -37,6 +46,8 @@ func (g *oomGuard) prefer(start func()) {
 		start()
 		return
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	// Neither write can make things worse than not having tried.
 	g.score.WriteAt([]byte("1000"), 0)
 	start()
@@ -46,15 +57,12 @@ func (g *oomGuard) prefer(start func()) {
 // kills returns how many processes of this container the kernel has killed; -1
 // where it doesn't tell.
 func (g *oomGuard) kills() int64 {
-	if g == nil {
+	if g == nil || g.events == nil {
 		return -1
 	}
-	for _, path := range []string{"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"} {
-		if text, err := os.ReadFile(path); err == nil {
-			return oomKills(text)
-		}
-	}
-	return -1
+	var text [1024]byte
+	n, _ := g.events.ReadAt(text[:], 0) // the error is the end of the file
+	return oomKills(text[:n])
 }
 
 // oomKills finds the counter, which has the same name in both cgroup versions.

@@ -15,17 +15,20 @@ import (
 type reaper struct {
 	mu      sync.Mutex // held over fork and over wait, so no exit comes before its registration
 	running map[int]*process
-	changed chan struct{} // something was reaped; capacity 1
+	// executing is how many executions and workers there are.
+	executing int
+	changed   chan struct{} // something was reaped; capacity 1
 
 	signals chan os.Signal
 	ended   chan struct{}
 }
 
-// process is a child that was started, not adopted.
+// process is one that was started, not adopted: a child, or the forking parent's.
 type process struct {
 	pid    int
 	exited chan struct{} // closed when status is set
 	status syscall.WaitStatus
+	lost   bool // nobody knows how it ended
 }
 
 func newReaper() *reaper {
@@ -91,6 +94,13 @@ func (r *reaper) reap() (left bool) {
 	}
 }
 
+// count notes that an execution begins (1) or has ended (-1).
+func (r *reaper) count(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.executing += n
+}
+
 // signalGroup signals the process group of p unless p has ended: its number may
 // belong to somebody else then.
 func (r *reaper) signalGroup(p *process, sig syscall.Signal) bool {
@@ -102,39 +112,13 @@ func (r *reaper) signalGroup(p *process, sig syscall.Signal) bool {
 	return syscall.Kill(-p.pid, sig) == nil
 }
 
-// killChildren kills every child, adopted ones too. Nothing is reaped meanwhile,
-// so that no number can have changed its owner.
-func (r *reaper) killChildren() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	self := os.Getpid()
-	all, err := os.ReadDir("/proc")
-	if err != nil {
-		return err
-	}
-	for _, e := range all {
-		pid, err := strconv.Atoi(e.Name())
-		if err == nil && parent(pid) == self {
-			syscall.Kill(pid, syscall.SIGKILL) // a set-uid child may refuse; it stays and is reported
-		}
-	}
-	return nil
-}
-
-// parent returns the parent of a process, 0 if there is no such process.
-func parent(pid int) int {
+// statFields are those of /proc/PID/stat from the state on; none if there is no
+// such process.
+func statFields(pid int) []string {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0
+		return nil
 	}
-	// "pid (name) state ppid …", where the name may hold anything.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < 2 {
-		return 0
-	}
-	ppid, err := strconv.Atoi(fields[1])
-	if err != nil {
-		return 0
-	}
-	return ppid
+	// "pid (name) state ppid pgrp session …", where the name may hold anything.
+	return strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 }

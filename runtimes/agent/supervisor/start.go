@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"attune/runtimes/agent"
+	"attune/runtimes/agent/wire"
 )
 
 // startFault is a program that could not be executed.
@@ -18,39 +19,85 @@ type startFault struct {
 	theirs bool // the request's fault; otherwise the agent is off
 }
 
-// start makes the files, pipes and process of an execution.
+// start makes the process of an execution, in the way that was asked for where
+// that is possible.
 func (s *supervisor) start(e *execution) (*program, *startFault) {
-	if err := s.cleaner.place(s.Scratch, e.Files); err != nil {
+	defer e.forget() // the program has its own
+	if e.Secrets == nil {
+		var p *program
+		var fault *startFault
+		switch {
+		case e.Via == wire.ViaParent && s.parent != nil:
+			p, fault = s.fork(e)
+		case e.Via == wire.ViaStock && s.stock != nil:
+			p, fault = s.fromStock(e)
+		}
+		if p != nil || fault != nil {
+			return p, fault
+		}
+	}
+	return s.exec(e)
+}
+
+// exec starts a process for an execution alone.
+func (s *supervisor) exec(e *execution) (*program, *startFault) {
+	if err := s.cleaner.put(e.place, e.Files); err != nil {
 		return nil, &startFault{code: 126, reason: err.Error()}
 	}
-	env := environment(e.Env, s.Scratch)
-	path, fault := lookUp(e.Argv[0], env)
-	if fault != nil {
-		return nil, fault
-	}
-	ours, theirs, err := pipes()
-	if err != nil {
-		return nil, &startFault{code: 126, reason: err.Error()}
-	}
-	attr := &syscall.ProcAttr{Dir: e.Dir, Env: env, Sys: &syscall.SysProcAttr{Setsid: true}}
-	for _, f := range theirs {
-		attr.Files = append(attr.Files, uintptr(f))
-	}
+	l := launch{argv: e.Argv, dir: e.Dir, env: environment(e.Env, e.scratch), uid: e.uid, descriptor: e.descriptor}
 	if e.Secrets != nil {
 		file, err := sealed(e.Secrets)
 		if err != nil {
-			abandon(ours, theirs, len(ours), nil)
 			return nil, &startFault{code: 126, reason: err.Error()}
 		}
 		defer file.Close() // the program has its own
-		attr.Files = append(attr.Files, file.Fd())
-		attr.Env = append(attr.Env, fmt.Sprintf("%s=%d", agent.SecretsFD, secretsNumber))
+		l.descriptor = file
+		l.env = append(l.env, fmt.Sprintf("%s=%d", agent.SecretsFD, secretsNumber))
+	}
+	process, ours, fault := s.launch(l)
+	if fault != nil {
+		return nil, fault
+	}
+	p := &program{process: process, place: e.place, via: wire.ViaExec, stdin: ours[0], stdout: ours[1], stderr: ours[2]}
+	p.signal = func(number syscall.Signal) bool { return s.children.signalGroup(process, number) }
+	s.connect(e, p)
+	return p, nil
+}
+
+// launch is a process that is to be started.
+type launch struct {
+	argv       []string
+	dir        string
+	env        []string
+	uid        int
+	descriptor *os.File  // becomes descriptor 3; nil = none
+	ambient    []uintptr // capabilities that it keeps
+}
+
+// launch starts a process in a session of its own, with pipes for stdin, stdout
+// and stderr, of which ours are the other ends.
+func (s *supervisor) launch(l launch) (_ *process, ours [3]*os.File, _ *startFault) {
+	path, fault := lookUp(l.argv[0], l.env)
+	if fault != nil {
+		return nil, ours, fault
+	}
+	ours, theirs, err := pipes()
+	if err != nil {
+		return nil, ours, &startFault{code: 126, reason: err.Error()}
+	}
+	attr := &syscall.ProcAttr{Dir: l.dir, Env: l.env, Sys: &syscall.SysProcAttr{Setsid: true}}
+	for _, f := range theirs {
+		attr.Files = append(attr.Files, uintptr(f))
+	}
+	if l.descriptor != nil {
+		attr.Files = append(attr.Files, l.descriptor.Fd())
 	}
 	if s.isolated {
-		attr.Sys.Credential = &syscall.Credential{Uid: agent.SlotUID, Gid: agent.SlotUID}
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(l.uid), Gid: uint32(l.uid)}
+		attr.Sys.AmbientCaps = l.ambient
 	}
-	p := &program{stdin: ours[0], stdout: ours[1], stderr: ours[2]}
-	s.oom.prefer(func() { p.process, err = s.children.start(path, e.Argv, attr) })
+	var started *process
+	s.oom.prefer(func() { started, err = s.children.start(path, l.argv, attr) })
 	for _, fd := range theirs {
 		syscall.Close(fd) // a pipe's end; nothing is lost
 	}
@@ -58,13 +105,12 @@ func (s *supervisor) start(e *execution) (*program, *startFault) {
 		for _, f := range ours {
 			f.Close()
 		}
-		return nil, explain(path, e.Dir, err)
+		return nil, ours, explain(path, l.dir, err)
 	}
 	if s.isolated {
 		undumpable() // sharing memory with the child until its exec, we lost it; a second wall, so no reason to give up
 	}
-	s.connect(e, p)
-	return p, nil
+	return started, ours, nil
 }
 
 // environment adds what the gateway left to the agent.

@@ -1,13 +1,15 @@
 // Package supervisor is the agent: what runs as PID 1 of an instance and starts
-// one program after the other for the gateway, or the steps of a build.
+// programs for the gateway, as many at once as the instance has slots, or the
+// steps of a build.
 //
 // As PID 1 ("isolated") it stays uid 0 with SETUID, SETGID and KILL, and user
-// code is another uid. As a plain child of the gateway (engine: process) it
-// changes no uid and protects nobody; it only cleans up.
+// code is another uid, each slot's its own. As a plain child of the gateway
+// (engine: process) it changes no uid and protects nobody; it only cleans up.
 //
 // Goroutines of Run: the reader of the connection and the reaper live as long
 // as Run; the janitor, isolated only, for ever on a thread of its own; one per
-// execution, which starts three for its pipes and waits for them.
+// execution, which starts three for its pipes and waits for them; two for the
+// forking parent and one for the stock, where there are such.
 package supervisor
 
 import (
@@ -34,44 +36,41 @@ type Options struct {
 	Log     io.Writer // the agent's own few lines
 }
 
-// supervisor runs executions, one at a time.
+// supervisor runs executions.
 type supervisor struct {
 	Options
 	isolated bool
 	conn     *net.UnixConn
+	rights   *rights
 	in       *wire.Reader
 	sending  sync.Mutex // one frame at a time
 	children *reaper
 	cleaner  cleaner
 	oom      *oomGuard
-	stdout   pump
-	stderr   pump
+	setup    wire.Setup
+	parent   *parent // nil = none
+	stock    *stock  // nil = none
 
-	last    uint32     // stream of the last start
-	spent   bool       // something of an execution is left: nothing more may run
-	running *execution // nil while idle
-}
-
-// cleaner does what only user code's own uid can do.
-type cleaner interface {
-	// place makes the files of an execution before it starts.
-	place(dir string, files []wire.File) error
-	// clear kills what an execution has left and wipes what it could write. An
-	// error says what is still there. Bounded in time.
-	clear() error
+	free    []*slot
+	last    uint32                // stream of the last start
+	spent   bool                  // something of an execution is left: nothing more may start
+	running map[uint32]*execution // by stream
+	ended   chan *execution
 }
 
 // Run dials the gateway and serves it until the connection ends or a SIGTERM
 // comes, both of which are no error. When it returns, nothing that it started
 // runs any more, or the caller is PID 1 and takes the rest with it.
 func Run(o Options) error {
-	s := &supervisor{Options: o, isolated: os.Getpid() == 1}
+	s := &supervisor{Options: o, isolated: os.Getpid() == 1, running: map[uint32]*execution{}}
 	conn, err := dial(o.Socket, s.isolated)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	s.conn, s.in = conn, wire.NewReader(conn, wire.ToAgent)
+	s.conn, s.rights = conn, &rights{conn: conn}
+	defer s.rights.close()
+	s.in = wire.NewReader(s.rights, wire.ToAgent)
 	if err := s.settle(); err != nil {
 		return err
 	}
@@ -81,6 +80,9 @@ func Run(o Options) error {
 	defer s.children.stop()
 	if err := s.greet(); err != nil {
 		return fmt.Errorf("greet gateway: %w", err)
+	}
+	if err := s.prepare(); err != nil {
+		return fmt.Errorf("prepare: %w", err)
 	}
 	return s.serve(signals)
 }
@@ -93,17 +95,15 @@ func (s *supervisor) settle() error {
 	s.children = newReaper()
 	if s.isolated {
 		s.oom = newOOMGuard()
-		janitor, err := newJanitor(s.children, s.Scratch)
+		janitor, err := newJanitor(s.children)
 		if err != nil {
 			return err
 		}
 		s.cleaner = janitor
 	} else {
 		fmt.Fprintln(s.Log, "attune-agent: not PID 1: no isolation, programs run with the gateway's own rights")
-		s.cleaner = descendants{children: s.children, scratch: s.Scratch}
+		s.cleaner = descendants{children: s.children}
 	}
-	s.stdout = newPump(wire.TypeStdout)
-	s.stderr = newPump(wire.TypeStderr)
 	stockThreads()
 	return nil
 }
@@ -131,20 +131,36 @@ func (s *supervisor) greet() error {
 	if answer.Version != wire.Version {
 		return fmt.Errorf("%w: gateway speaks version %d, agent %d", wire.ErrProtocol, answer.Version, wire.Version)
 	}
-	return s.conn.SetDeadline(time.Time{})
+	s.setup = answer.Setup
+	return errors.Join(checkSetup(s.setup), s.conn.SetDeadline(time.Time{}))
 }
 
-// serve obeys the gateway. It alone changes s.running.
+// prepare makes the slots, and starts what is to be kept ready.
+func (s *supervisor) prepare() error {
+	s.ended = make(chan *execution, s.setup.Slots)
+	places, err := s.places()
+	if err != nil {
+		return err
+	}
+	for i := s.setup.Slots - 1; i >= 0; i-- { // the first is taken first
+		s.free = append(s.free, &slot{place: places[i]})
+	}
+	if s.setup.Parent != nil {
+		s.parent = s.startParent(s.setup.Parent)
+	}
+	if s.setup.Stock != nil {
+		s.stock = s.startStock(s.setup.Stock, s.setup.StockCount, places[s.setup.Slots:])
+	}
+	return nil
+}
+
+// serve obeys the gateway. It alone changes what is running.
 func (s *supervisor) serve(signals <-chan os.Signal) error {
 	in, quit := make(chan message), make(chan struct{})
 	defer s.end()
 	defer close(quit)
-	go readMessages(s.in, in, quit)
+	go readMessages(s.in, s.rights, in, quit)
 	for {
-		var done <-chan wire.Exit
-		if s.running != nil {
-			done = s.running.done
-		}
 		select {
 		case m := <-in:
 			if m.err == io.EOF || errors.Is(m.err, syscall.ECONNRESET) {
@@ -153,15 +169,14 @@ func (s *supervisor) serve(signals <-chan os.Signal) error {
 			if err := s.obey(m); err != nil {
 				return err
 			}
-		case x := <-done:
-			// Idle before the gateway can know: its next start may come at once.
-			large := len(s.running.Stdin) > 1<<20
-			stream := s.running.stream
-			s.running, s.spent = nil, !x.Reusable
-			if err := s.send(wire.TypeExit, stream, wire.Encode(x)); err != nil {
+		case e := <-s.ended:
+			// Free before the gateway can know: its next start may come at once.
+			delete(s.running, e.stream)
+			s.free, s.spent = append(s.free, e.slot), s.spent || !e.exit.Reusable
+			if err := s.send(wire.TypeExit, e.stream, wire.Encode(e.exit)); err != nil {
 				return nil // the gateway is gone
 			}
-			if large {
+			if len(e.Stdin) > 1<<20 {
 				debug.FreeOSMemory() // memory is the container's, and user code wants it
 			}
 		case <-signals:
@@ -176,26 +191,54 @@ func (s *supervisor) obey(m message) error {
 	case m.err != nil:
 		return m.err
 	case m.start != nil:
-		if s.running != nil || s.spent || m.stream != s.last+1 {
-			return fmt.Errorf("%w: start of stream %d after %d", wire.ErrProtocol, m.stream, s.last)
-		}
-		s.last = m.stream
-		s.running = newExecution(m.stream, m.start)
-		go s.execute(s.running)
-	case s.running != nil && s.running.stream == m.stream:
-		s.running.stop(m.kill)
+		return s.begin(m)
+	case s.running[m.stream] != nil:
+		s.running[m.stream].stop(m.kill)
 	case m.stream == 0 || m.stream > s.last:
 		return fmt.Errorf("%w: kill of stream %d after %d", wire.ErrProtocol, m.stream, s.last)
 	}
 	return nil // a kill that crossed an exit is void
 }
 
+// begin gives a start a slot.
+func (s *supervisor) begin(m message) error {
+	e := newExecution(m)
+	if m.stream != s.last+1 || len(s.free) == 0 {
+		e.forget()
+		return fmt.Errorf("%w: start of stream %d after %d with %d slots free", wire.ErrProtocol, m.stream, s.last, len(s.free))
+	}
+	s.last = m.stream
+	if s.spent {
+		e.forget()
+		return s.send(wire.TypeRefused, e.stream, nil)
+	}
+	e.slot = s.free[len(s.free)-1]
+	s.free = s.free[:len(s.free)-1]
+	s.running[e.stream] = e
+	go func() {
+		s.execute(e)
+		s.ended <- e // there is room for all of them
+	}()
+	return nil
+}
+
 // end stops what is running. PID 1 need not: its end is that of all processes.
 func (s *supervisor) end() {
 	s.conn.Close() // nobody reads it any more; unblocks the pumps
-	if s.running != nil && !s.isolated {
-		s.running.stop(0)
-		<-s.running.done
+	if s.isolated {
+		return
+	}
+	for _, e := range s.running {
+		e.stop(0)
+	}
+	for range s.running {
+		<-s.ended
+	}
+	if s.stock != nil {
+		s.stock.stop()
+	}
+	if s.parent != nil {
+		s.parent.stop()
 	}
 }
 
@@ -204,6 +247,13 @@ func (s *supervisor) send(t wire.Type, stream uint32, payload []byte) error {
 	s.sending.Lock()
 	defer s.sending.Unlock()
 	return wire.Write(s.conn, t, stream, payload)
+}
+
+// notice tells the gateway something for its log. One that can't be sent is of
+// no use to anybody.
+func (s *supervisor) notice(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.send(wire.TypeNotice, 0, []byte(text[:min(len(text), wire.MaxNotice)]))
 }
 
 // sendFrame writes a frame whose header has room in front of its payload.

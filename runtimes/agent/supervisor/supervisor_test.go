@@ -3,7 +3,9 @@ package supervisor
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"syscall"
 	"testing"
@@ -26,20 +28,24 @@ func TestOOMKills(t *testing.T) {
 	}
 }
 
-func TestParent(t *testing.T) {
+func TestLineage(t *testing.T) {
 	t.Parallel()
-	if got, want := parent(os.Getpid()), os.Getppid(); got != want {
-		t.Errorf("parent(self) = %d, want %d", got, want)
+	session, err := ownSession()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := parent(1 << 30); got != 0 {
-		t.Errorf("parent(nobody) = %d, want 0", got)
+	if parent, got, ended := lineage(os.Getpid()); parent != os.Getppid() || got != session || ended {
+		t.Errorf("lineage(self) = %d, %d, %v, want %d, %d", parent, got, ended, os.Getppid(), session)
+	}
+	if parent, session, ended := lineage(1 << 30); parent != 0 || session != 0 || !ended {
+		t.Errorf("lineage(nobody) = %d, %d, %v", parent, session, ended)
 	}
 }
 
 // The janitor kills all that root may kill: it must not exist on a machine.
 func TestJanitorNeedsContainer(t *testing.T) {
 	t.Parallel()
-	if j, err := newJanitor(nil, t.TempDir()); err == nil || j != nil {
+	if j, err := newJanitor(nil); err == nil || j != nil {
 		t.Errorf("newJanitor() outside of a container = %v, %v; want an error", j, err)
 	}
 }
@@ -85,7 +91,7 @@ func FuzzAgentInput(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		in := wire.NewReader(bytes.NewReader(input), wire.ToAgent)
 		for {
-			m := nextMessage(in)
+			m := nextMessage(in, &rights{})
 			switch {
 			case m.err != nil:
 				if !errors.Is(m.err, wire.ErrProtocol) && m.err != io.EOF && m.err != io.ErrUnexpectedEOF {
@@ -107,18 +113,16 @@ func FuzzAgentInput(f *testing.F) {
 // without a process.
 func TestObey(t *testing.T) {
 	t.Parallel()
-	running := &supervisor{last: 2, running: newExecution(2, &wire.Start{})}
-	idle := &supervisor{last: 2}
-	spent := &supervisor{last: 2, spent: true}
+	running := &supervisor{last: 2, running: map[uint32]*execution{2: newExecution(message{stream: 2, start: &wire.Start{}})}}
+	idle := &supervisor{last: 2, free: []*slot{{}}}
 	for _, test := range []struct {
 		name      string
 		s         *supervisor
 		m         message
 		violation bool
 	}{
-		{"a start while another runs", running, message{stream: 3, start: &wire.Start{}}, true},
+		{"a start without a free slot", running, message{stream: 3, start: &wire.Start{}}, true},
 		{"a start with an old number", idle, message{stream: 2, start: &wire.Start{}}, true},
-		{"a start where something is left", spent, message{stream: 3, start: &wire.Start{}}, true},
 		{"a start out of order", idle, message{stream: 4, start: &wire.Start{}}, true},
 		{"a kill of what runs", running, message{stream: 2}, false},
 		{"a kill that came too late", idle, message{stream: 2}, false},
@@ -129,4 +133,110 @@ func TestObey(t *testing.T) {
 			t.Errorf("%s: obey() = %v, want a violation: %v", test.name, err, test.violation)
 		}
 	}
+}
+
+// An instance in which something was left starts nothing more, which is no fault
+// of a gateway that doesn't know yet.
+func TestSpentRefuses(t *testing.T) {
+	t.Parallel()
+	theirs, ours := unixPair(t)
+	s := &supervisor{conn: ours, last: 2, spent: true, free: []*slot{{}}, running: map[uint32]*execution{}}
+	if err := s.obey(message{stream: 3, start: &wire.Start{}}); err != nil || len(s.running) != 0 || len(s.free) != 1 {
+		t.Fatalf("obey() = %v, running %v", err, s.running)
+	}
+	f, err := wire.NewReader(theirs, wire.ToGateway).Next()
+	if err != nil || f.Type != wire.TypeRefused || f.Stream != 3 {
+		t.Errorf("answer = %+v, %v, want that stream 3 is refused", f, err)
+	}
+}
+
+func unixPair(t *testing.T) (*net.UnixConn, *net.UnixConn) {
+	t.Helper()
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns [2]*net.UnixConn
+	for i, fd := range pair {
+		file := os.NewFile(uintptr(fd), "pair")
+		conn, err := net.FileConn(file)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns[i] = conn.(*net.UnixConn)
+		t.Cleanup(func() { conn.Close() })
+	}
+	return conns[0], conns[1]
+}
+
+// A worker's descriptor comes with its frame, whatever is read at once.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	theirs, ours := unixPair(t)
+	r := &rights{conn: ours}
+	defer r.close()
+	in := wire.NewReader(r, wire.ToAgent)
+	worker := wire.Encode(wire.Program{Argv: []string{"a"}, Dir: "/"})
+	var names []string
+	for i := range 3 {
+		file, err := os.CreateTemp(t.TempDir(), "descriptor")
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, file.Name())
+		head := wire.Header(wire.TypeWorker, uint32(i+1), len(worker))
+		if _, _, err := theirs.WriteMsgUnix(append(head[:], worker...), syscall.UnixRights(int(file.Fd())), nil); err != nil {
+			t.Fatal(err)
+		}
+		wire.Write(theirs, wire.TypeKill, uint32(i+1), []byte("{}"))
+		file.Close()
+	}
+	for i := range 3 {
+		m := nextMessage(in, r)
+		if m.err != nil || !m.worker || m.stream != uint32(i+1) {
+			t.Fatalf("message = %+v", m)
+		}
+		file := os.NewFile(uintptr(m.descriptor), "got")
+		if got, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", m.descriptor)); err != nil || got != names[i] {
+			t.Errorf("descriptor %d is %s, %v, want %s", i, got, err, names[i])
+		}
+		file.Close()
+		if m := nextMessage(in, r); m.err != nil || m.start != nil {
+			t.Errorf("message = %+v, want a kill", m)
+		}
+	}
+	wire.Write(theirs, wire.TypeWorker, 4, worker)
+	if m := nextMessage(in, r); !errors.Is(m.err, wire.ErrProtocol) {
+		t.Errorf("worker without a descriptor: %+v, want ErrProtocol", m)
+	}
+}
+
+// What was received and not asked for is bounded.
+func TestRightsAreBounded(t *testing.T) {
+	t.Parallel()
+	theirs, ours := unixPair(t)
+	r := &rights{conn: ours}
+	defer r.close()
+	go func() {
+		for range wire.MaxSlots + 1 {
+			theirs.WriteMsgUnix([]byte("x"), syscall.UnixRights(0), nil) // it may be over by then
+		}
+	}()
+	for range wire.MaxSlots {
+		if _, err := r.Read(make([]byte, 64)); err != nil {
+			t.Fatalf("Read() = %v", err)
+		}
+	}
+	if _, err := r.Read(make([]byte, 64)); !errors.Is(err, wire.ErrProtocol) {
+		t.Errorf("one more: %v, want ErrProtocol", err)
+	}
+}
+
+func ownSession() (int, error) {
+	session, _, errno := syscall.RawSyscall(syscall.SYS_GETSID, 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(session), nil
 }

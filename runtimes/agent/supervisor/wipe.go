@@ -9,13 +9,14 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 
 	"attune/runtimes/agent/wire"
 )
 
-// place makes files in dir that only their owner can read.
-func place(dir string, files []wire.File) error {
+// put makes files in dir that only their owner can read.
+func put(dir string, files []wire.File) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("open scratch directory: %w", err)
@@ -114,4 +115,36 @@ func (w *wiper) list(dir string) ([]fs.DirEntry, error) {
 		err = nil
 	}
 	return entries, err
+}
+
+// wipeOwn removes what a uid has in a directory that others may write, too. What
+// is in its subdirectories goes with them. A dir that does not exist is clean.
+func wipeOwn(dir string, uid int) error {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wipe: %w", err)
+	}
+	defer root.Close()
+	top, err := root.Open(".")
+	if err != nil {
+		return fmt.Errorf("wipe %s: %w", dir, err)
+	}
+	defer top.Close()
+	entries, err := top.ReadDir(-1)
+	if err != nil {
+		return fmt.Errorf("wipe %s: %w", dir, err)
+	}
+	for _, e := range entries {
+		info, err := root.Lstat(e.Name())
+		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != uid {
+			continue // gone meanwhile, or somebody else's
+		}
+		if err := root.RemoveAll(e.Name()); err != nil {
+			return fmt.Errorf("wipe %s: %w", dir, err)
+		}
+	}
+	return nil
 }

@@ -1,0 +1,335 @@
+package supervisor
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"attune/runtimes/agent"
+	"attune/runtimes/agent/wire"
+)
+
+// Bounds of the conversation with a forking parent.
+const (
+	maxFork      = 128 << 10 // a request; larger ones execute an interpreter
+	maxForkReply = 64 << 10
+	forkTime     = 5 * time.Second // from a request to its answer
+	maxLines     = 16              // of the parent's own output
+)
+
+// Capabilities that the parent keeps, to give each child its uid.
+const (
+	capSetgid = 6
+	capSetuid = 7
+)
+
+// parent is a warm process that forks executions. It is asked over a
+// SOCK_SEQPACKET socket, its descriptor 3; a request carries the descriptors of
+// stdin, stdout and stderr. What it says is treated as hostile: modules of the
+// pack run in it.
+type parent struct {
+	s       *supervisor
+	process *process
+	conn    *net.UnixConn
+	ready   chan struct{} // closed when it has said whether it forks, or is gone
+
+	mu       sync.Mutex
+	forks    bool
+	over     bool
+	last     int
+	children map[int]*forked // those that haven't ended
+}
+
+// forked is a child of the parent.
+type forked struct {
+	process *process
+	begun   chan struct{} // closed when it runs, or is refused
+	refused string
+}
+
+// forkRequest asks for a child.
+type forkRequest struct {
+	ID      int               `json:"id"`
+	Argv    []string          `json:"argv"`
+	Dir     string            `json:"dir"`
+	Env     map[string]string `json:"env"`
+	UID     *int              `json:"uid,omitempty"` // none where nothing is isolated
+	Scratch string            `json:"scratch"`
+}
+
+// forkReply is everything that a parent may say.
+type forkReply struct {
+	Ready   bool     `json:"ready"`
+	Forks   bool     `json:"forks"`
+	Notices []string `json:"notices"`
+	ID      int      `json:"id"`
+	PID     int      `json:"pid"`
+	Error   string   `json:"error"`
+	Status  *int     `json:"status"` // as of wait(2)
+}
+
+// startParent starts the parent. Where that fails every execution gets an
+// interpreter of its own.
+func (s *supervisor) startParent(program *wire.Program) *parent {
+	p := &parent{s: s, ready: make(chan struct{}), children: map[int]*forked{}}
+	if err := p.start(program); err != nil {
+		s.notice("no forking parent: %v", err)
+		return nil
+	}
+	go p.read()
+	return p
+}
+
+func (p *parent) start(program *wire.Program) error {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make socket pair: %w", err)
+	}
+	file, theirs := os.NewFile(uintptr(pair[0]), "parent"), os.NewFile(uintptr(pair[1]), "parent")
+	defer theirs.Close() // the parent has its own
+	conn, err := net.FileConn(file)
+	file.Close() // duplicated
+	if err != nil {
+		return fmt.Errorf("make socket pair: %w", err)
+	}
+	started, ours, fault := p.s.launch(launch{
+		argv: program.Argv, dir: program.Dir, env: environment(program.Env, p.s.Scratch),
+		uid: agent.ParentUID, descriptor: theirs, ambient: []uintptr{capSetgid, capSetuid},
+	})
+	if fault != nil {
+		conn.Close()
+		return fmt.Errorf("%s", fault.reason)
+	}
+	p.process, p.conn = started, conn.(*net.UnixConn)
+	ours[0].Close() // it has nothing to read
+	go p.listen(ours[1])
+	go p.listen(ours[2])
+	return nil
+}
+
+// listen passes what modules print while they are imported on, for the log.
+func (p *parent) listen(output *os.File) {
+	defer output.Close()
+	lines := bufio.NewScanner(output)
+	for n := 0; n < maxLines && lines.Scan(); n++ {
+		if text := strings.TrimSpace(lines.Text()); text != "" {
+			p.s.notice("forking parent: %s", text)
+		}
+	}
+	io.Copy(io.Discard, output) // or it would block
+}
+
+// read takes what the parent says until it is gone.
+func (p *parent) read() {
+	message := make([]byte, maxForkReply)
+	for {
+		n, err := p.conn.Read(message)
+		var reply forkReply
+		if err == nil && n == 0 {
+			err = io.EOF
+		}
+		if err == nil {
+			err = json.Unmarshal(message[:n], &reply)
+		}
+		if err == nil {
+			err = p.take(reply)
+		}
+		if err != nil {
+			p.fail(err)
+			return
+		}
+	}
+}
+
+// take handles one message.
+func (p *parent) take(r forkReply) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.Ready {
+		select {
+		case <-p.ready:
+			return fmt.Errorf("ready twice")
+		default:
+		}
+		p.forks = r.Forks
+		close(p.ready)
+		go func() { // a slow gateway must not hold p.mu
+			for _, text := range r.Notices {
+				p.s.notice("%s", text)
+			}
+		}()
+		return nil
+	}
+	child := p.children[r.ID]
+	if child == nil {
+		return fmt.Errorf("message of a child that there is not")
+	}
+	begun := child.process.pid != 0
+	switch {
+	case r.Error != "" && !begun:
+		child.refused = r.Error
+		delete(p.children, r.ID)
+		close(child.begun)
+	case r.PID > 1 && !begun:
+		child.process.pid = r.PID
+		close(child.begun)
+	case r.Status != nil && begun:
+		child.process.status = syscall.WaitStatus(*r.Status)
+		delete(p.children, r.ID)
+		close(child.process.exited)
+	default:
+		return fmt.Errorf("message out of turn")
+	}
+	return nil
+}
+
+// fail ends the parent. How its children end, nobody will know.
+func (p *parent) fail(why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return
+	}
+	p.over = true
+	p.conn.Close() // it is given up
+	p.s.children.signalGroup(p.process, syscall.SIGKILL)
+	select {
+	case <-p.ready:
+	default:
+		close(p.ready)
+	}
+	for id, child := range p.children {
+		delete(p.children, id)
+		child.process.lost, child.process.status = true, syscall.WaitStatus(syscall.SIGKILL)
+		if child.process.pid == 0 {
+			close(child.begun)
+		}
+		close(child.process.exited)
+	}
+	go p.s.notice("the forking parent is gone (%v): executions start interpreters of their own", why)
+}
+
+// stop ends the parent and waits for it.
+func (p *parent) stop() {
+	p.fail(net.ErrClosed)
+	<-p.process.exited
+}
+
+// forking waits until the parent is ready, no longer than the execution may, and
+// tells whether it forks.
+func (p *parent) forking(e *execution) bool {
+	timer := time.NewTimer(time.Until(e.deadline))
+	defer timer.Stop()
+	select {
+	case <-p.ready:
+	case <-timer.C:
+	case grace := <-e.kills:
+		e.stop(grace) // for who waits for the process
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.forks && !p.over
+}
+
+// fork has the parent fork an execution; neither program nor fault where it
+// doesn't.
+func (s *supervisor) fork(e *execution) (*program, *startFault) {
+	p := s.parent
+	if !p.forking(e) {
+		return nil, nil
+	}
+	request := forkRequest{Argv: e.Script, Dir: e.Dir, Env: mapped(environment(e.Env, e.scratch)), Scratch: e.scratch}
+	if s.isolated {
+		request.UID = &e.uid
+	}
+	if err := s.cleaner.put(e.place, e.Files); err != nil {
+		return nil, &startFault{code: 126, reason: err.Error()}
+	}
+	ours, theirs, err := pipes()
+	if err != nil {
+		return nil, &startFault{code: 126, reason: err.Error()}
+	}
+	child := p.ask(&request, theirs[:])
+	for _, fd := range theirs {
+		syscall.Close(fd) // the child has its own
+	}
+	if child == nil || child.refused != "" {
+		for _, f := range ours {
+			f.Close()
+		}
+		if child != nil {
+			s.notice("the forking parent could not fork: %s", child.refused)
+		}
+		e.Files = nil // they are there
+		return nil, nil
+	}
+	program := &program{process: child.process, place: e.place, via: wire.ViaParent, stdin: ours[0], stdout: ours[1], stderr: ours[2]}
+	program.signal = func(number syscall.Signal) bool {
+		select {
+		case <-child.process.exited:
+			return false
+		default:
+			return s.cleaner.signal(e.place, child.process.pid, int(number))
+		}
+	}
+	s.connect(e, program)
+	return program, nil
+}
+
+// ask sends a request and waits until the child runs. Nil: it was not sent.
+func (p *parent) ask(request *forkRequest, fds []int) *forked {
+	child := &forked{process: &process{exited: make(chan struct{})}, begun: make(chan struct{})}
+	if !p.send(request, fds, child) {
+		return nil
+	}
+	timer := time.NewTimer(forkTime)
+	defer timer.Stop()
+	select {
+	case <-child.begun:
+	case <-timer.C:
+		p.fail(fmt.Errorf("no answer in %v", forkTime))
+		<-child.begun
+	}
+	return child
+}
+
+// send registers a child and asks for it.
+func (p *parent) send(request *forkRequest, fds []int, child *forked) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return false
+	}
+	p.last++
+	request.ID = p.last
+	message, err := json.Marshal(request)
+	if err != nil || len(message) > maxFork {
+		return false
+	}
+	p.conn.SetWriteDeadline(time.Now().Add(forkTime)) // a failure is the write's, too
+	if _, _, err := p.conn.WriteMsgUnix(message, syscall.UnixRights(fds...), nil); err != nil {
+		return false // a packet is sent whole or not at all
+	}
+	p.children[request.ID] = child
+	return true
+}
+
+// mapped is an environment by names; of names that are there twice the first
+// counts, as for getenv(3).
+func mapped(env []string) map[string]string {
+	m := make(map[string]string, len(env))
+	for _, entry := range env {
+		name, value, _ := strings.Cut(entry, "=")
+		if _, twice := m[name]; !twice {
+			m[name] = value
+		}
+	}
+	return m
+}
