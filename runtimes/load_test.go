@@ -128,7 +128,7 @@ func TestWithReportsEveryFault(t *testing.T) {
 	for _, want := range []string{
 		"a/runtime.yaml: name is b, but the folder is a: they must be equal",
 		"c/runtime.yaml: image must be an image reference, for example attune/shell",
-		`runtime "d": open `,
+		`runtime "d": openat `,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("With: %v lacks %q", err, want)
