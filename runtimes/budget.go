@@ -47,7 +47,7 @@ type tenant struct{ instances atomic.Int64 }
 // budget is what the instances of all pools may take together. Pools ask it for
 // room, and one goroutine gives it to them in turn: a pool whose calls wait
 // before one that only keeps something warm, of these the pack with the fewest
-// instances, of these who has asked first. Where there is none, idle instances
+// instances, of these the pool with the fewest, of these who has asked first. Where there is none, idle instances
 // of others are evicted, the longest idle first, kept ones last; where nothing
 // is idle, the pack with the most instances loses the next slot that is freed.
 //
@@ -157,16 +157,17 @@ func (b *budget) turn() (next *pool, urgent bool) {
 	b.mu.Lock()
 	line := slices.Clone(b.line)
 	b.mu.Unlock()
-	var fewest int64
+	var fewest, smallest int64 // instances of the pack, and of the pool
 	for _, p := range line {
 		wants, calls := p.wants()
 		if !wants {
 			b.leave(p)
 			continue
 		}
-		instances := p.tenant.instances.Load()
-		if next == nil || calls && !urgent || calls == urgent && instances < fewest {
-			next, urgent, fewest = p, calls, instances
+		instances, size := p.tenant.instances.Load(), int64(p.size())
+		fewer := instances < fewest || instances == fewest && size < smallest
+		if next == nil || calls && !urgent || calls == urgent && fewer {
+			next, urgent, fewest, smallest = p, calls, instances, size
 		}
 	}
 	return next, urgent

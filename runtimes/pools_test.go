@@ -174,3 +174,38 @@ func TestStress(t *testing.T) {
 	}
 	callers.Wait()
 }
+
+// On a real engine: what isolation container leaves is gone with its instance,
+// and another is there for the next call.
+func TestContainerIsolationOnAnEngine(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, PoolLimits{Total: 4, PerPool: 4, Queue: 9})
+	s := r.shape(t, "p")
+	s.Isolation, s.Spare = IsolationContainer, 1
+	first := r.mustAcquire(t, s)
+	run(t, first, "true")
+	r.release(first)
+	<-first.instance.link.Done()
+	kit.Until(t, func() bool { _, idle := r.pools.Counts(); return idle == 1 })
+	second, start, err := r.pools.Acquire(t.Context(), s)
+	if err != nil || start != 0 || second.instance == first.instance {
+		t.Fatalf("Acquire() = %v, %v, want an unused instance at once", start, err)
+	}
+	run(t, second, "true")
+	r.release(second)
+}
+
+func TestMinWarmOnAnEngine(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, PoolLimits{Total: 4, PerPool: 4, Queue: 9, IdleTimeout: 20 * time.Millisecond})
+	s := r.shape(t, "p")
+	s.MinWarm = 2
+	r.pools.Keep([]*Shape{s})
+	kit.Until(t, func() bool { _, idle := r.pools.Counts(); return idle == 2 })
+	slot, start, err := r.pools.Acquire(t.Context(), s)
+	if err != nil || start != 0 {
+		t.Fatalf("the first call waited %v for a start: %v", start, err)
+	}
+	r.pools.Release(slot, false, time.Millisecond)
+	kit.Until(t, func() bool { _, idle := r.pools.Counts(); return idle == 2 })
+}

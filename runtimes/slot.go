@@ -27,6 +27,10 @@ type worker interface {
 	Close(ctx context.Context) (agent.Exit, error)
 }
 
+// NewSlot returns a slot of no pool, whose calls go to w: for who hands out slots
+// of its own, as tests and benchmarks do.
+func NewSlot(w worker) *Slot { return &Slot{instance: &Instance{}, worker: w} }
+
 // ID is that of the instance's container.
 func (s *Slot) ID() string { return s.instance.ID() }
 

@@ -45,6 +45,7 @@ type gateway struct {
 	recorder  *execution.Recorder
 	pools     *runtimes.Pools
 	runner    *execution.Runner
+	warmth    *execution.Warmth
 	server    *api.Server
 	isolation isolation
 
@@ -124,12 +125,20 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	if err != nil {
 		return err
 	}
-	if g.cache, err = g.newCache(root, box, environ, events); err != nil {
+	built := func(e envcache.Event) {
+		events(e)
+		g.warmth.Event(e)
+	}
+	if g.cache, err = g.newCache(root, box, environ, built); err != nil {
 		return err
 	}
 	g.onClose("environments", g.cache.Close)
+	memory, err := g.config.Pool.memory()
+	if err != nil {
+		return err
+	}
 	g.pools = runtimes.NewPools(g.engine, box, runtimes.PoolLimits{
-		Total: g.config.Pool.MaxInstances, PerPool: g.config.Pool.PerPool,
+		Total: g.config.Pool.MaxInstances, Memory: memory, CPU: g.config.Pool.CPU, PerPool: g.config.Pool.PerPool,
 		Queue: g.config.Pool.Queue, IdleTimeout: time.Duration(g.config.Pool.IdleTimeout),
 	}, g.log)
 	g.onClose("instances", g.pools.Close)
@@ -139,6 +148,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	g.packs.OnChange(g.packsChanged)
 	g.recorder = execution.NewRecorder(g.store, execution.Retention{
 		MaxAge: time.Duration(g.config.Executions.MaxAge), Keep: g.config.Executions.Keep,
+		Gateway: g.id, Longest: time.Duration(g.config.Limits.MaxTimeout),
 	}, g.log)
 	limits := g.config.Limits
 	g.runner = execution.NewRunner(execution.Options{
@@ -150,6 +160,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 			Defaults: runtimes.Limits{Memory: int64(limits.Memory), CPU: limits.CPU, Pids: limits.Pids, Tmp: int64(limits.Tmp)},
 		},
 	})
+	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	g.server, err = g.newServer()
 	return err
 }

@@ -37,6 +37,7 @@ type commandLine struct {
 	Invoke     InvokeCmd     `cmd:"" help:"Call an action and print its result."`
 	Pack       PackCmd       `cmd:"" help:"Look at packs, and register them."`
 	Env        EnvCmd        `cmd:"" help:"Look at the environments of packs, build them, and go back."`
+	Execution  ExecutionCmd  `cmd:"" help:"Look at executions while they run and afterwards, and cancel them."`
 	Config     ConfigCmd     `cmd:"" help:"Check and show the configuration."`
 	Doctor     DoctorCmd     `cmd:"" help:"Check everything that the gateway needs, and say what to do."`
 	Health     HealthCmd     `cmd:"" help:"Ask whether the gateway is ready (exit code 0 or 1)."`

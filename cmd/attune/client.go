@@ -68,6 +68,7 @@ type reply struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	logged bool // what the action printed on stderr was shown already
 }
 
 // maxReply bounds what is read of an answer: far above every limit of a gateway.

@@ -177,11 +177,21 @@ type LimitsConfig struct {
 
 // PoolConfig is about warm instances.
 type PoolConfig struct {
-	// MaxInstances bounds the instances of this gateway. Default 64.
+	// MaxInstances bounds the instances of this gateway. Default 512; 0 = no
+	// bound.
 	MaxInstances int `yaml:"max_instances"`
-	// PerPool bounds the instances of one pack and runtime. Default 8.
+	// Memory bounds the sum of the instances' limits.memory: "auto" (the
+	// default: eight times this machine's, because an instance that waits uses a
+	// small part of its limit), a size, or 0 = no bound.
+	Memory string `yaml:"memory"`
+	// CPU bounds the sum of the instances' limits.cpu. Default 0 = no bound: an
+	// instance that waits uses none.
+	CPU float64 `yaml:"cpu"`
+	// PerPool bounds the instances of one pool: of actions of one pack that may
+	// share them. An action's max_instances may be less. Default 8.
 	PerPool int `yaml:"per_pool"`
-	// IdleTimeout removes an instance that has had nothing to do. Default 5m.
+	// IdleTimeout removes an instance that has had nothing to do, unless its
+	// action says another. Default 5m.
 	IdleTimeout Duration `yaml:"idle_timeout"`
 	// Queue is how many calls may wait for an instance. Default 1024; beyond it
 	// calls are answered "overloaded".
@@ -234,7 +244,7 @@ func DefaultConfig() Config {
 			Memory: 256 * MiB, CPU: 1, Pids: 128, Tmp: 64 * MiB, Files: 1024,
 			MaxTimeout: minutes(15), Result: 6 * MiB, LogBytes: MiB,
 		},
-		Pool:       PoolConfig{MaxInstances: 64, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
+		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
 		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
 		Log:        LogConfig{Level: "info", Format: "auto"},
 	}

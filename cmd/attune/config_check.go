@@ -178,9 +178,15 @@ func (k *configCheck) limits() {
 
 func (k *configCheck) rest() {
 	c := k.config
-	k.count("pool.max_instances", int64(c.Pool.MaxInstances), 1, 100_000)
+	k.count("pool.max_instances", int64(c.Pool.MaxInstances), 0, 100_000)
+	if _, err := c.Pool.memory(); err != nil {
+		k.fault("pool.memory", "%v; or write auto", err)
+	}
+	if c.Pool.CPU < 0 {
+		k.fault("pool.cpu", "%v is out of range: give a number of cores, or 0 for no bound", c.Pool.CPU)
+	}
 	k.count("pool.per_pool", int64(c.Pool.PerPool), 1, 100_000)
-	if c.Pool.PerPool > c.Pool.MaxInstances {
+	if c.Pool.MaxInstances > 0 && c.Pool.PerPool > c.Pool.MaxInstances {
 		k.fault("pool.per_pool", "%d is more than pool.max_instances, %d: give at most that", c.Pool.PerPool, c.Pool.MaxInstances)
 	}
 	k.duration("pool.idle_timeout", c.Pool.IdleTimeout, time.Second, 7*24*time.Hour)

@@ -25,6 +25,7 @@ type InvokeCmd struct {
 	Data    string        `short:"d" help:"All parameters as one JSON object: itself, @FILE, or - for stdin." placeholder:"JSON"`
 	Timeout time.Duration `help:"The most the call may take (default: the action's own timeout)." placeholder:"DURATION"`
 	Wait    time.Duration `default:"15m" help:"How long to come back while the environment is being built."`
+	Stream  bool          `help:"Print stderr while the action runs, as is done on a terminal."`
 }
 
 // Run prints the result of the action to stdout, or the problem to stderr.
@@ -43,6 +44,9 @@ func (c *InvokeCmd) Run(ctx context.Context, p *program) error {
 	}
 	if answer.Status/100 != 2 {
 		failure := readProblem(answer)
+		if answer.logged {
+			failure.Log = ""
+		}
 		failure.print(p.Stderr)
 		return exitError{code: failure.exitCode()}
 	}
@@ -121,10 +125,10 @@ func encodeParams(params []string) ([]byte, error) {
 
 // call sends the request, and comes back as long as the gateway says that the
 // environment is being built: nothing has run then. On a terminal it shows the
-// build meanwhile.
+// build meanwhile, and what the action prints on stderr.
 func (c *InvokeCmd) call(ctx context.Context, gateway *client, path string, body []byte, p *program) (reply, error) {
 	once := gateway.do
-	if p.StderrWidth != nil {
+	if p.StderrWidth != nil || c.Stream {
 		display := newDisplay(p.Stderr, p.StderrWidth)
 		defer display.Close()
 		once = func(ctx context.Context, method, path string, body []byte) (reply, error) {

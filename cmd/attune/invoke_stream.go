@@ -26,17 +26,21 @@ type buildEvent struct {
 
 func (e buildEvent) elapsed() time.Duration { return time.Duration(e.ElapsedMS) * time.Millisecond }
 
-// watched is do for a call of an action that shows the build it waits for. The
-// answer is the same as without.
+// watched is do for a call of an action that shows the build it waits for, and
+// what the action prints on stderr. The answer is the same as without.
 func (c *client) watched(ctx context.Context, method, path string, body []byte, display *display) (reply, error) {
 	stream, answer, err := c.stream(ctx, method, path, eventMedia+", */*;q=0.1", body)
 	if err != nil || stream == nil {
 		return answer, err
 	}
 	defer stream.close()
+	stderr, logged := &plainLines{out: display}, false
 	for {
 		e, err := stream.next()
 		if err != nil {
+			if err := stderr.flush(); err != nil {
+				return reply{}, err
+			}
 			if ctx.Err() != nil {
 				return reply{}, c.unreachable(ctx, ctx.Err())
 			}
@@ -51,9 +55,21 @@ func (c *client) watched(ctx context.Context, method, path string, body []byte, 
 					Phase: build.Phase, Line: build.Line, Elapsed: build.elapsed(), // why it failed comes with the problem
 				})
 			}
+		case "stderr":
+			var piece struct{ Text string }
+			if json.Unmarshal(e.data, &piece) == nil {
+				logged = true
+				if _, err := stderr.Write([]byte(piece.Text)); err != nil {
+					return reply{}, err
+				}
+			}
 		case "result", "problem":
+			if err := stderr.flush(); err != nil {
+				return reply{}, err
+			}
 			display.Close()
 			answer, err := unwrap(e)
+			answer.logged = logged
 			if err != nil {
 				return reply{}, exitError{exitGateway, fmt.Errorf("the answer of %s: %w", c.base, err)}
 			}

@@ -54,6 +54,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	var parts errgroup.Group
 	parts.Go(func() error { return g.recorder.Run(background) })
 	parts.Go(func() error { return g.cache.Run(background) })
+	parts.Go(func() error { return g.warmth.Run(background) })
 	parts.Go(func() error { return g.reloadOn(background, hangup) })
 	if g.config.Watch {
 		parts.Go(func() error { return g.watchPacks(background) })
@@ -109,8 +110,8 @@ func (g *gateway) reloadOn(ctx context.Context, hangup <-chan os.Signal) error {
 }
 
 // reload reads the packs again. A reload is also when a runtime's image is
-// looked up anew, and when every instance is started anew: one holds the pack's
-// directory, which may have been replaced.
+// looked up anew, and when the instances go that hold a directory which was
+// replaced.
 func (g *gateway) reload() {
 	g.images.Refresh()
 	if err := g.packs.Reload(); err != nil {
@@ -123,5 +124,6 @@ func (g *gateway) reload() {
 // packsChanged follows a change of the catalog, however it came about.
 func (g *gateway) packsChanged(before, after *pack.Catalog) {
 	g.pools.Renew()
+	g.warmth.Look()
 	g.provision.Changed(context.Background(), before, after)
 }

@@ -96,29 +96,21 @@ func (s *Server) showExecution(c *fiber.Ctx, call *call) error {
 	return writeJSON(c, found)
 }
 
-func (s *Server) showStdout(c *fiber.Ctx, call *call) error {
-	found, err := s.execution(c, call)
-	if err != nil {
-		return err
-	}
-	return writeLog(c, []byte(found.Stdout))
-}
-
-func (s *Server) showStderr(c *fiber.Ctx, call *call) error {
-	found, err := s.execution(c, call)
-	if err != nil {
-		return err
-	}
-	return writeLog(c, []byte(found.Stderr))
-}
-
 // executionID is the grammar of a ULID.
 var executionID = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)
 
-func (s *Server) execution(c *fiber.Ctx, call *call) (*execution.Execution, error) {
+func idOf(c *fiber.Ctx) (string, error) {
 	id := c.Params("id")
 	if !executionID.MatchString(id) {
-		return nil, refuse(execution.CodeInvalidRef, "an execution's ID has 26 digits and capital letters")
+		return "", refuse(execution.CodeInvalidRef, "an execution's ID has 26 digits and capital letters")
+	}
+	return id, nil
+}
+
+func (s *Server) execution(c *fiber.Ctx, call *call) (*execution.Execution, error) {
+	id, err := idOf(c)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(s.base, storeTimeout)
 	defer cancel()

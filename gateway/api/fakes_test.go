@@ -88,13 +88,19 @@ func failure(code, component, phase, reason string) *execution.Error {
 const (
 	knownExecution   = "01HZX3V7Q8R9S0T1V2W3X4Y5Z6"
 	unknownExecution = "01HZX3V7Q8R9S0T1V2W3X4Y5Z7"
+
+	cancelledExecution = "01HZX3V7Q8R9S0T1V2W3X4Y5Z8"
+	elsewhereExecution = "01HZX3V7Q8R9S0T1V2W3X4Y5Z9" // runs on another gateway
+	liveExecution      = "01HZX3V7Q8R9S0T1V2W3X4Y5ZA" // of tests that have one run
 )
 
-// fakeStore has one execution, and pages of one.
+// fakeStore has an execution of each kind, and pages of one.
 type fakeStore struct {
 	mu    sync.Mutex
 	err   error
 	asked execution.Query
+	live  *execution.Live
+	ended map[string]*execution.Execution // what ran in live
 }
 
 var _ Store = (*fakeStore)(nil)
@@ -110,6 +116,17 @@ func (f *fakeStore) Get(_ context.Context, id string) (*execution.Execution, err
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return nil, f.err
+	}
+	if x := f.ended[id]; x != nil {
+		return x, nil
+	}
+	if running, ok := f.live.Running(id); ok {
+		return running.Execution(), nil
+	}
+	if status := map[string]execution.Status{
+		cancelledExecution: execution.StatusCancelled, elsewhereExecution: execution.StatusRunning,
+	}[id]; status != "" {
+		return &execution.Execution{ID: id, Action: "demo.echo", Gateway: "gw-2", Status: status}, nil
 	}
 	if id != knownExecution {
 		return nil, fmt.Errorf("get %s: %w", id, execution.ErrNoExecution)
@@ -130,6 +147,27 @@ func (f *fakeStore) List(_ context.Context, query execution.Query) (execution.Pa
 		return execution.Page{}, nil
 	}
 	return execution.Page{}, fmt.Errorf("list: %w", execution.ErrBadCursor)
+}
+
+func (f *fakeStore) Running(id string) (*execution.Running, bool) { return f.live.Running(id) }
+
+// run has an execution run, until it is ended with a status; cancelled is closed
+// when somebody cancels it.
+func (f *fakeStore) run(id string) (running *execution.Running, cancelled chan struct{}, end func(execution.Status)) {
+	cancelled = make(chan struct{})
+	x := &execution.Execution{ID: id, Action: "demo.echo", Pack: "demo", Gateway: "gw", CreatedAt: time.Now().UTC()}
+	limits := execution.Limits{Result: 1 << 20, Log: 1 << 10}
+	once := sync.OnceFunc(func() { close(cancelled) })
+	running = f.live.Begin(x, limits, func(error) { once() })
+	return running, cancelled, func(status execution.Status) {
+		ended := running.Execution()
+		ended.Status = status
+		f.live.End(ended, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.ended[id] = ended
+		})
+	}
 }
 
 func (f *fakeStore) query() execution.Query {

@@ -21,11 +21,25 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 	if err != nil {
 		return err
 	}
-	if media, ok := wantsEvents(c, execution.MediaType(action.OutputFormat)); ok {
+	stream, err := flag(call.query, "stream")
+	if err != nil {
+		return err
+	}
+	media := execution.MediaType(action.OutputFormat)
+	if form, ok := wantsEvents(c, media); ok {
 		if err := streamable(c); err != nil {
 			return err
 		}
-		return s.invokeStream(c, call, request, media)
+		return s.invokeStream(c, call, request, form, action.OutputFormat)
+	}
+	if stream {
+		if action.OutputFormat != pack.FormatText && action.OutputFormat != pack.FormatJSONL {
+			return refuse(codeInvalidQuery, "only the output of text and jsonl actions can be streamed; of others there are events")
+		}
+		if err := streamable(c); err != nil {
+			return err
+		}
+		return s.invokeBody(c, call, request, media)
 	}
 	ctx, release := s.watch(c.Context().Conn())
 	defer release()

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -14,6 +16,7 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/pack"
 )
 
 // resultEvent is the end of a call that succeeded.
@@ -26,10 +29,22 @@ type resultEvent struct {
 	Timing    execution.Timing `json:"timing"`
 }
 
+// startedEvent says that the action's program was started.
+type startedEvent struct {
+	ID     string           `json:"id"`
+	Timing execution.Timing `json:"timing"`
+}
+
+// itemEvent is one line of an action that prints JSON lines.
+type itemEvent struct {
+	Item json.RawMessage `json:"item"`
+}
+
 // invokeStream runs an action and answers with events: what happens to the
-// environment that the call waits for, then its result or its problem. A call
-// that is refused gets the answer that it would get without events.
-func (s *Server) invokeStream(c *fiber.Ctx, call *call, request execution.Request, media string) error {
+// environment that the call waits for, what the program prints, then its result
+// or its problem. A call that is refused gets the answer that it would get
+// without events.
+func (s *Server) invokeStream(c *fiber.Ctx, call *call, request execution.Request, media string, format pack.Format) error {
 	watched, release := s.watch(c.Context().Conn())
 	ctx, cancel := context.WithCancelCause(watched)
 	followed := s.follow(ctx, request)
@@ -43,7 +58,7 @@ func (s *Server) invokeStream(c *fiber.Ctx, call *call, request execution.Reques
 	c.Set("Attune-Execution-Id", request.ID)
 	return s.stream(c, call, media, release, func(out *eventWriter) {
 		defer cancel(nil)
-		if err := followed.pass(out); err != nil {
+		if err := followed.pass(out, format); err != nil {
 			cancel(errClientLeft)
 			<-followed.done
 			return
@@ -83,6 +98,11 @@ type followed struct {
 	done     chan struct{} // closed when outcome and err are set
 	outcome  *execution.Outcome
 	err      error
+
+	running *execution.Running  // set when accepted is closed; nil = it can't be looked at
+	stdout  *execution.Follower // of who reads the output
+	stderr  *execution.Follower
+	told    bool // that the program was started
 }
 
 // begun waits until the call is accepted, or done without that.
@@ -110,7 +130,10 @@ func (s *Server) follow(ctx context.Context, request execution.Request) *followe
 		accepted: make(chan struct{}), done: make(chan struct{}),
 		events: make(chan envcache.Event, followedEvents),
 	}
-	request.Accepted = sync.OnceFunc(func() { close(f.accepted) })
+	request.Accepted = sync.OnceFunc(func() {
+		f.running, _ = s.Store.Running(request.ID)
+		close(f.accepted)
+	})
 	request.Progress = f.progress
 	go func() {
 		defer close(f.done)
@@ -150,20 +173,28 @@ func (f *followed) failure() error {
 	return f.err
 }
 
-// pass sends the environment's events until the call is done. An error means
-// that the client has left.
-func (f *followed) pass(out *eventWriter) error {
+// pass sends what happens until the call is done. An error means that the client
+// has left.
+func (f *followed) pass(out *eventWriter, format pack.Format) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	if f.running != nil {
+		f.stdout, f.stderr = f.running.Follow(execution.Stdout), f.running.Follow(execution.Stderr)
+	}
 	for {
-		var err error
+		changed := f.changed()
+		err := f.news(out, format)
+		if err != nil {
+			return err
+		}
 		select {
 		case e := <-f.events:
 			err = out.send("environment", showEvent(e))
+		case <-changed:
 		case <-beat.C:
 			err = out.beat()
 		case <-f.done:
-			return f.rest(out)
+			return f.rest(out, format)
 		}
 		if err != nil {
 			return err
@@ -171,8 +202,59 @@ func (f *followed) pass(out *eventWriter) error {
 	}
 }
 
-// rest sends what was told before the end.
-func (f *followed) rest(out *eventWriter) error {
+// changed is nil, and so never ready, for a call that can't be looked at.
+func (f *followed) changed() <-chan struct{} {
+	if f.running == nil {
+		return nil
+	}
+	return f.running.Changed()
+}
+
+// news sends what the program has done since the last time.
+func (f *followed) news(out *eventWriter, format pack.Format) error {
+	if f.running == nil || !f.running.Started() {
+		return nil
+	}
+	if !f.told {
+		if err := f.drain(out); err != nil { // in the order in which it happened
+			return err
+		}
+		f.told = true
+		x := f.running.Summary()
+		if err := out.send("started", startedEvent{x.ID, x.Timing}); err != nil {
+			return err
+		}
+	}
+	if err := sendText(out, f.stderr, execution.Stderr); err != nil {
+		return err
+	}
+	if format == pack.FormatJSONL {
+		return sendItems(out, f.stdout)
+	}
+	return sendText(out, f.stdout, execution.Stdout)
+}
+
+// sendItems sends each line as it was printed. What is no JSON will fail the
+// action, and is sent as text meanwhile.
+func sendItems(out *eventWriter, f *execution.Follower) error {
+	for line, ok := f.Line(); ok; line, ok = f.Line() {
+		var err error
+		switch {
+		case len(bytes.TrimSpace(line)) == 0:
+		case json.Valid(line):
+			err = out.send("item", itemEvent{line})
+		default:
+			err = out.send("stdout", textEvent{strings.ToValidUTF8(string(line), "\uFFFD") + "\n"})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain sends the environment's events that were told.
+func (f *followed) drain(out *eventWriter) error {
 	for {
 		select {
 		case e := <-f.events:
@@ -183,4 +265,25 @@ func (f *followed) rest(out *eventWriter) error {
 			return nil
 		}
 	}
+}
+
+// rest sends what happened before the end, and what was left out.
+func (f *followed) rest(out *eventWriter, format pack.Format) error {
+	if err := f.drain(out); err != nil || f.running == nil {
+		return err
+	}
+	if err := f.news(out, format); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name execution.Stream
+		from *execution.Follower
+	}{{execution.Stderr, f.stderr}, {execution.Stdout, f.stdout}} {
+		if n := part.from.Beyond(); n > 0 {
+			if err := out.send("dropped", droppedEvent{part.name, n}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

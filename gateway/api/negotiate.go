@@ -144,3 +144,18 @@ func quality(params string) float64 {
 	}
 	return 1
 }
+
+// flag reads a parameter that is true or false; false where there is none.
+func flag(query url.Values, name string) (bool, error) {
+	switch query.Get(name) {
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	case "":
+		if !query.Has(name) {
+			return false, nil
+		}
+	}
+	return false, refuse(codeInvalidQuery, name+" must be true or false")
+}

@@ -60,10 +60,14 @@ type Registrar interface {
 	Register(ctx context.Context, path string, force bool) (execution.Registration, error)
 }
 
-// Store reads executions. An execution.Store is one, with the same errors.
+// Store reads executions, also those that run. An execution.Recorder is one, with
+// the errors of an execution.Store.
 type Store interface {
 	Get(ctx context.Context, id string) (*execution.Execution, error)
 	List(ctx context.Context, query execution.Query) (execution.Page, error)
+	// Running finds an execution of this gateway that has not ended. Once it has,
+	// Get gives its record.
+	Running(id string) (*execution.Running, bool)
 }
 
 // Health checks what the gateway depends on.

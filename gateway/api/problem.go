@@ -37,6 +37,8 @@ const (
 	codeNoGeneration        = "no-generation"
 	codeAlreadyRegistered   = "already-registered"
 	codeInvalidPack         = "invalid-pack"
+	codeEnded               = "execution-ended"
+	codeElsewhere           = "execution-elsewhere"
 )
 
 // kind is what all problems of one code have in common.
@@ -56,6 +58,8 @@ var kinds = map[string]kind{
 	codeRequestTimeout:      {408, "The request did not arrive in time"},
 	codeNoGeneration:        {409, "The environment has no such generation"},
 	codeAlreadyRegistered:   {409, "The pack is registered already"},
+	codeEnded:               {409, "The execution has ended"},
+	codeElsewhere:           {409, "The execution runs on another gateway"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},

@@ -31,7 +31,7 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
 
-		{method: "POST", pattern: "/invoke/:ref", handle: s.invoke, query: []string{"timeout"}},
+		{method: "POST", pattern: "/invoke/:ref", handle: s.invoke, query: []string{"timeout", "stream"}},
 
 		{method: "GET", pattern: "/api/v1/packs", handle: s.listPacks},
 		{method: "POST", pattern: "/api/v1/packs/register", handle: s.registerPack},
@@ -55,8 +55,9 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/api/v1/executions", handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
 		{method: "GET", pattern: "/api/v1/executions/:id", handle: s.showExecution},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", handle: s.showStdout},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", handle: s.showStderr},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", handle: s.showStdout, query: []string{"follow"}},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", handle: s.showStderr, query: []string{"follow"}},
+		{method: "POST", pattern: "/api/v1/executions/:id/cancel", handle: s.cancelExecution},
 	}
 }
 

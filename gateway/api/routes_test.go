@@ -58,8 +58,10 @@ var routeRows = map[string]routeRow{
 	"POST /api/v1/environments/:pack/:runtime/verify": {target: demoEnv + "/verify", media: jsonMedia, has: `"ok":true`},
 	"GET /api/v1/executions":                          {target: "/api/v1/executions", query: "limit=1", media: jsonMedia, has: `"next":"second"`},
 	"GET /api/v1/executions/:id":                      {target: "/api/v1/executions/" + knownExecution, media: jsonMedia, has: `"result":{"name":"Ada"}`},
-	"GET /api/v1/executions/:id/logs/stdout":          {target: "/api/v1/executions/" + knownExecution + "/logs/stdout", media: textMedia, has: "<b>out</b>"},
-	"GET /api/v1/executions/:id/logs/stderr":          {target: "/api/v1/executions/" + knownExecution + "/logs/stderr", media: textMedia, has: "err\n"},
+	"POST /api/v1/executions/:id/cancel": {target: "/api/v1/executions/" + cancelledExecution + "/cancel", media: jsonMedia,
+		has: `"status":"cancelled"`},
+	"GET /api/v1/executions/:id/logs/stdout": {target: "/api/v1/executions/" + knownExecution + "/logs/stdout", query: "follow=true", media: textMedia, has: "<b>out</b>"},
+	"GET /api/v1/executions/:id/logs/stderr": {target: "/api/v1/executions/" + knownExecution + "/logs/stderr", query: "follow=0", media: textMedia, has: "err\n"},
 }
 
 // registered lists the router's own routes, HEAD left out.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"attune/gateway/execution"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -39,7 +40,7 @@ func serve(t testing.TB, limits Limits) *world {
 		invoker:      &fakeInvoker{catalog: catalog},
 		environments: newFakeEnvironments(),
 		registrar:    &fakeRegistrar{catalog: catalog},
-		store:        &fakeStore{},
+		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},

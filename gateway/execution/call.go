@@ -36,6 +36,7 @@ type call struct {
 	arrived    time.Time
 	progress   func(envcache.Event) // nil = nobody asks
 	execution  *Execution
+	running    *Running // what others see of it
 }
 
 // accept finds the action and checks everything that the caller sent.
@@ -56,7 +57,10 @@ func (r *Runner) accept(request Request) (*call, error) {
 		invalid.Parameters = problems
 		return nil, invalid
 	}
-	stdin, err := encode(parameters, action.ParameterFormat)
+	var stdin []byte
+	if action.Warm.Isolation != runtimes.IsolationWorker {
+		stdin, err = encode(parameters, action.ParameterFormat)
+	}
 	if err != nil {
 		return nil, &Error{
 			Failure: Failure{

@@ -28,7 +28,7 @@ const (
 	CodeStateUnavailable   = "state-unavailable"
 	CodeDraining           = "draining"
 	CodeTimedOut           = "timed-out"
-	CodeCancelled          = "cancelled" // the caller left
+	CodeCancelled          = "cancelled" // the caller left, or somebody cancelled the execution
 	CodeInternal           = "internal"
 )
 

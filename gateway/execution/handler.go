@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,14 +14,14 @@ import (
 )
 
 // handle calls the action's handler in a worker.
-func (r *Runner) handle(ctx context.Context, call *call, plan *plan, out *output) *Error {
+func (r *Runner) handle(ctx, waiting context.Context, call *call, plan *plan, out *output) *Error {
 	request := agent.Call{
 		ID: call.execution.ID, Action: call.execution.Action, Pack: call.execution.Pack, File: plan.file,
 		Parameters: call.parameters, Deadline: call.deadline, ResultLimit: out.resultLimit,
 		StdoutLimit: out.stdout.limit, StderrLimit: out.stderr.limit,
 	}
 	var reply agent.Reply
-	err := r.inSlot(ctx, call, plan.shape, func(slot *runtimes.Slot) (use, error) {
+	err := r.inSlot(waiting, call, plan.shape, func(slot *runtimes.Slot) (use, error) {
 		var err error
 		reply, err = slot.Call(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr})
 		// A request that is too large was never sent; a slot knows of its
@@ -107,7 +108,7 @@ func (r *Runner) take(call *call, reply agent.Reply, out *output, ran func(code,
 	case pack.FormatJSONL:
 		problem = r.takeLines(call, document, out, ran)
 	default:
-		parsed, err := pack.ParseOutput(pack.FormatJSON, document)
+		parsed, err := compactResult(call, document)
 		if err != nil {
 			return badOutput(ran, format, err)
 		}
@@ -122,6 +123,17 @@ func (r *Runner) take(call *call, reply agent.Reply, out *output, ran func(code,
 	}
 	out.body = body
 	return nil
+}
+
+// compactResult reads a document that the agent has found to be JSON: closer
+// only where something computes with it.
+func compactResult(call *call, document []byte) (json.RawMessage, error) {
+	if call.action.Output != nil || call.action.OutputFormat != pack.FormatJSON {
+		return pack.ParseOutput(pack.FormatJSON, document)
+	}
+	var out bytes.Buffer
+	err := json.Compact(&out, document)
+	return out.Bytes(), err
 }
 
 // takeLines reads what a generator gave, or else the items of the list that was
@@ -162,12 +174,9 @@ type use struct {
 
 // inSlot runs f in a slot. One that is lost before its agent took the request is
 // replaced once; afterwards the program may have run, and is never run again.
-func (r *Runner) inSlot(ctx context.Context, call *call, shape *runtimes.Shape, f func(*runtimes.Slot) (use, error)) error {
-	// Until the program runs the deadline is ours to watch; then it is the
-	// agent's, which knows whether it killed in time.
-	waiting, cancel := context.WithDeadline(ctx, call.deadline)
-	defer cancel()
+func (r *Runner) inSlot(waiting context.Context, call *call, shape *runtimes.Shape, f func(*runtimes.Slot) (use, error)) error {
 	for retried := false; ; retried = true {
+		call.running.enter(phaseQueue, call.execution.Timing)
 		queued := time.Now()
 		slot, starting, err := r.Instances.Acquire(waiting, shape)
 		started := time.Now()
@@ -175,6 +184,7 @@ func (r *Runner) inSlot(ctx context.Context, call *call, shape *runtimes.Shape, 
 		if err != nil {
 			return err
 		}
+		call.running.enter(phaseRun, call.execution.Timing)
 		used, err := f(slot)
 		service := time.Since(started)
 		r.Instances.Release(slot, used.reusable, service)

@@ -45,6 +45,8 @@ func (r *Runner) judge(ctx context.Context, call *call, exit agent.Exit, out *ou
 	switch {
 	case exit.Cancelled && errors.Is(context.Cause(ctx), errAbandoned):
 		return ran(CodeDraining, "the gateway shut down before the action had ended")
+	case exit.Cancelled && errors.Is(context.Cause(ctx), errStopped):
+		return ran(CodeCancelled, "the execution was cancelled before the action had ended")
 	case exit.Cancelled:
 		return ran(CodeCancelled, "the caller left before the action had ended")
 	case exit.TimedOut:
@@ -148,6 +150,8 @@ func (r *Runner) classify(ctx context.Context, call *call, where string, err err
 	case errors.Is(err, runtimes.ErrClosed), errors.Is(err, envcache.ErrClosed), errors.Is(context.Cause(ctx), errAbandoned):
 		return later(CodeDraining, "gateway", "the gateway is shutting down", time.Second)
 	// Whatever the error: a caller who has left, or whose time is up, is why.
+	case errors.Is(context.Cause(ctx), errStopped):
+		return fail(CodeCancelled, "request", where, "the execution was cancelled before the action had started")
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fail(CodeCancelled, "request", where, "the caller left before the action had started")
 	case ctx.Err() != nil, time.Now().After(call.deadline):

@@ -3,6 +3,7 @@ package execution
 import (
 	"bytes"
 	"encoding/json"
+	"sync"
 	"unicode/utf8"
 
 	"attune/gateway/pack"
@@ -11,19 +12,48 @@ import (
 // stream keeps the beginning of what a program prints on one stream. It is
 // bounded by bytes, whatever the lines are.
 type stream struct {
-	limit   int64 // bytes that the agent forwards
-	kept    bytes.Buffer
-	dropped int64 // bytes beyond limit, counted by the agent
+	limit   int64   // bytes that the agent forwards
+	news    *signal // raised by every Write; nil = nobody follows
+	mu      sync.Mutex
+	kept    bytes.Buffer // guarded by mu while the program runs; only ever appended to
+	dropped int64        // bytes beyond limit, counted by the agent; for after the end
 }
 
 // Write implements io.Writer.
-func (s *stream) Write(p []byte) (int, error) { return s.kept.Write(p) }
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	n, err := s.kept.Write(p)
+	s.mu.Unlock()
+	s.news.raise()
+	return n, err
+}
+
+// bytes is what is kept so far. It stays as it is while more is appended.
+func (s *stream) bytes() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept.Bytes()
+}
+
+// soFar is log for a program that still runs.
+func (s *stream) soFar(name Stream, limit int64) (string, bool) {
+	kept := s.bytes()
+	text := validText(cutAtRune(kept, limit))
+	if int64(len(kept)) > limit {
+		return text + truncationNotice(name), true
+	}
+	return text, false
+}
+
+// truncationNotice ends a log that is not all that was printed.
+func truncationNotice(name Stream) string {
+	return "\n\n[OUTPUT TRUNCATED: " + string(name) + " exceeded size limit]\n"
+}
 
 // note adds what the gateway has to say to the log, within its limit.
 func (s *stream) note(text string) {
 	room := max(s.limit-int64(s.kept.Len()), 0)
-	text = text[:min(int64(len(text)), room)]
-	s.kept.WriteString(text)
+	_, _ = s.Write([]byte(text[:min(int64(len(text)), room)])) // memory: it never fails
 }
 
 func (s *stream) total() int64 { return int64(s.kept.Len()) + s.dropped }
@@ -38,12 +68,11 @@ func (s *stream) beyond(limit int64) int64 {
 
 // log is the kept part for the record: valid UTF-8, at most limit bytes and a
 // notice. Exactly the limit is not truncated.
-func (s *stream) log(name string, limit int64) (string, bool) {
+func (s *stream) log(name Stream, limit int64) (string, bool) {
 	if s.total() <= limit {
 		return validText(s.kept.Bytes()), false
 	}
-	text := validText(cutAtRune(s.kept.Bytes(), limit))
-	return text + "\n\n[OUTPUT TRUNCATED: " + name + " exceeded size limit]\n", true
+	return validText(cutAtRune(s.kept.Bytes(), limit)) + truncationNotice(name), true
 }
 
 // cutAtRune cuts b to at most limit bytes without halving a character.
@@ -61,6 +90,9 @@ func cutAtRune(b []byte, limit int64) []byte {
 }
 
 func validText(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b) // mostly, and one copy less
+	}
 	return string(bytes.ToValidUTF8(b, []byte("\uFFFD")))
 }
 
@@ -85,6 +117,13 @@ func newOutput(l Limits) *output {
 	}
 }
 
+func (o *output) of(name Stream) *stream {
+	if name == Stdout {
+		return &o.stdout
+	}
+	return &o.stderr
+}
+
 // mediaTypes of results, by output format.
 var mediaTypes = map[pack.Format]string{
 	pack.FormatText:  "text/plain; charset=utf-8",
@@ -100,7 +139,7 @@ func MediaType(format pack.Format) string { return mediaTypes[format] }
 // before it isn't part of; other formats are what the action printed.
 func (o *output) result(format pack.Format) ([]byte, string) {
 	if format == pack.FormatJSON {
-		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format)
+		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format) // the record keeps parsed
 	}
 	if o.logged || o.body != nil {
 		return o.body, MediaType(format)

@@ -38,7 +38,7 @@ func TestStreamLog(t *testing.T) {
 		if _, err := s.Write([]byte(test.kept)); err != nil {
 			t.Fatal(err)
 		}
-		got, truncated := s.log("stdout", test.limit)
+		got, truncated := s.log(Stdout, test.limit)
 		if got != test.want || truncated != test.truncated || s.beyond(test.limit) != test.beyond {
 			t.Errorf("%s: log() = %q, %v, beyond() = %d, want %q, %v, %d",
 				test.name, got, truncated, s.beyond(test.limit), test.want, test.truncated, test.beyond)
@@ -88,7 +88,7 @@ func FuzzStreamLog(f *testing.F) {
 		}
 		s := stream{}
 		s.kept.Write(kept)
-		text, truncated := s.log("stdout", limit)
+		text, truncated := s.log(Stdout, limit)
 		if !utf8.ValidString(text) || truncated != (int64(len(kept)) > limit) {
 			t.Errorf("log(%d) = %q, %v", limit, text, truncated)
 		}

@@ -18,27 +18,22 @@ const (
 	maxUnsaved   = 10_000   // executions kept for a store that is away
 	unsavedBytes = 64 << 20 // … or as many as hold so much
 	saveTimeout  = 5 * time.Second
-	pruneEvery   = 10 * time.Minute
-	pruneTimeout = time.Minute
 )
-
-// Retention says how long executions are kept.
-type Retention struct {
-	MaxAge time.Duration
-	Keep   int // executions
-}
 
 // Recorder writes synchronous executions to a Store after their answer, in
 // batches: a store that is slow or away doesn't hold up calls. Reading through
-// the Recorder sees everything that was recorded before.
+// the Recorder sees everything that was recorded before, and what still runs.
 type Recorder struct {
 	store     Store
 	retention Retention
 	log       *slog.Logger
+	live      *Live
 	wake      chan struct{} // buffered: says that a batch is full
 
 	saving chan struct{} // holds a token while nobody writes: batches keep their order
 	away   bool          // the last batch was not written; for who has the token
+	saved  int           // since old ones were removed; likewise
+	excess chan struct{} // buffered: says that so many were saved that some should go
 
 	mu      sync.Mutex
 	pending []*Execution
@@ -49,60 +44,79 @@ type Recorder struct {
 // NewRecorder returns a recorder; Run makes it write.
 func NewRecorder(store Store, retention Retention, log *slog.Logger) *Recorder {
 	r := &Recorder{
-		store: store, retention: retention, log: log,
-		wake: make(chan struct{}, 1), saving: make(chan struct{}, 1),
+		store: store, retention: retention, log: log, live: NewLive(),
+		wake: make(chan struct{}, 1), saving: make(chan struct{}, 1), excess: make(chan struct{}, 1),
 	}
 	r.saving <- struct{}{}
 	return r
 }
 
+// Begin takes an execution that cancel ends. Record has to follow.
+func (r *Recorder) Begin(x *Execution, limits Limits, cancel context.CancelCauseFunc) *Running {
+	return r.live.Begin(x, limits, cancel)
+}
+
+// abandon records an execution as failed that has come to no end.
+func (r *Recorder) abandon(running *Running) {
+	if running.HasEnded() {
+		return
+	}
+	x, ended := running.Execution(), time.Now().UTC()
+	x.Status, x.EndedAt = StatusFailed, &ended
+	x.Error = &Failure{
+		Code: CodeInternal, Component: "gateway", Phase: "run", Reason: "the gateway has a fault", Started: running.Started(),
+	}
+	r.Record(x)
+}
+
 // Record takes an ended execution, which must not be changed any more.
 func (r *Recorder) Record(x *Execution) {
+	r.live.End(x, func() { r.keep(x) })
+}
+
+func (r *Recorder) keep(x *Execution) {
+	size := sizeOf(x)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.add(x)
-	if len(r.pending) >= recordBatch || r.bytes >= batchBytes {
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
+	r.pending = append(r.pending, x)
+	r.bytes += size
+	r.bound()
+	full := len(r.pending) >= recordBatch || r.bytes >= batchBytes
+	r.mu.Unlock()
+	if full {
+		nudge(r.wake)
 	}
 }
 
-// add appends to pending and drops the oldest beyond the bounds. r is locked.
-func (r *Recorder) add(executions ...*Execution) {
-	r.pending = append(r.pending, executions...)
-	r.bytes += sizeOf(executions...)
+// bound drops the oldest that are too much. r is locked.
+func (r *Recorder) bound() {
 	drop := 0
 	for r.bytes > unsavedBytes && drop < len(r.pending)-1 || len(r.pending)-drop > maxUnsaved {
 		r.bytes -= sizeOf(r.pending[drop])
 		drop++
 	}
-	r.pending = slices.Delete(r.pending, 0, drop)
-	r.lost += drop
+	if drop > 0 {
+		clear(r.pending[:drop]) // the array stays, and would hold them
+		r.pending = r.pending[drop:]
+		r.lost += drop
+	}
 }
 
-// sizeOf is about what executions take in memory.
-func sizeOf(executions ...*Execution) (bytes int) {
-	for _, x := range executions {
-		bytes += 1<<10 + len(x.Stdout) + len(x.Stderr) + len(x.Result)
-	}
-	return bytes
+// sizeOf is about what an execution takes in memory.
+func sizeOf(x *Execution) int {
+	return 1<<10 + len(x.Stdout) + len(x.Stderr) + len(x.Result)
 }
 
 // Run writes batches until ctx ends, then the last one.
 func (r *Recorder) Run(ctx context.Context) error {
+	var retention sync.WaitGroup // beside the writing: removing many takes a while
+	retention.Go(func() { r.retain(ctx) })
+	defer retention.Wait()
 	tick := time.NewTicker(recordEvery)
 	defer tick.Stop()
-	prune := time.NewTicker(pruneEvery)
-	defer prune.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return r.last(context.WithoutCancel(ctx))
-		case <-prune.C:
-			r.prune(ctx)
-			continue
 		case <-tick.C:
 		case <-r.wake:
 		}
@@ -130,6 +144,11 @@ func (r *Recorder) flush(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the executions before to be recorded: %w", ctx.Err())
 	}
+	// In this order, and before a batch in which one of them may have ended.
+	if err := r.announce(ctx); err != nil {
+		r.tell(ctx, err)
+		return err
+	}
 	r.mu.Lock()
 	batch, lost := r.pending, r.lost
 	r.pending, r.bytes, r.lost = nil, 0, 0
@@ -145,9 +164,22 @@ func (r *Recorder) flush(ctx context.Context) error {
 			return err
 		}
 		r.away = false
+		r.saved += n
 		batch = batch[n:]
 	}
+	if r.saved >= max(r.retention.Keep, pruneBeyond) {
+		r.saved = 0
+		nudge(r.excess)
+	}
 	return nil
+}
+
+// nudge tells a goroutine that there is something to do.
+func nudge(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // batchLen is how many executions are saved at once.
@@ -162,11 +194,15 @@ func batchLen(batch []*Execution) int {
 
 // putBack makes a batch pending again, before what has come since.
 func (r *Recorder) putBack(batch []*Execution) {
+	bytes := 0
+	for _, x := range batch {
+		bytes += sizeOf(x)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	since := r.pending
-	r.pending, r.bytes = nil, 0
-	r.add(append(batch, since...)...)
+	r.pending = slices.Concat(batch, r.pending)
+	r.bytes += bytes
+	r.bound()
 }
 
 // tell logs that the store is away: once, not ten times a second. A reader that
@@ -179,19 +215,14 @@ func (r *Recorder) tell(ctx context.Context, err error) {
 	r.log.Warn("executions can't be recorded; trying again until the store is back", "error", err)
 }
 
-func (r *Recorder) prune(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, pruneTimeout)
-	defer cancel()
-	removed, err := r.store.Prune(ctx, time.Now().Add(-r.retention.MaxAge), r.retention.Keep)
-	if err != nil {
-		r.log.Warn("old executions could not be removed", "error", err)
-	} else if removed > 0 {
-		r.log.Info("old executions removed", "count", removed)
-	}
-}
+// Running finds an execution of this gateway that has not ended.
+func (r *Recorder) Running(id string) (*Running, bool) { return r.live.Running(id) }
 
-// Get returns one execution, also one that was recorded a moment ago.
+// Get returns one execution, also one that runs, or was recorded a moment ago.
 func (r *Recorder) Get(ctx context.Context, id string) (*Execution, error) {
+	if running, ok := r.live.Running(id); ok {
+		return running.Execution(), nil
+	}
 	if err := r.flush(ctx); err != nil {
 		return nil, err
 	}
@@ -200,8 +231,13 @@ func (r *Recorder) Get(ctx context.Context, id string) (*Execution, error) {
 
 // List returns a page of executions, the latest included.
 func (r *Recorder) List(ctx context.Context, query Query) (Page, error) {
+	live := r.live.Summaries() // first: what ends meanwhile is in the store then
 	if err := r.flush(ctx); err != nil {
 		return Page{}, err
 	}
-	return r.store.List(ctx, query)
+	page, err := r.store.List(ctx, query)
+	if err != nil {
+		return Page{}, err
+	}
+	return page.withLive(query, live)
 }

@@ -34,14 +34,14 @@ type rig struct {
 type action struct{ yaml, script string }
 
 // newRig makes a pack "demo" of shell actions (of "name.py": Python ones).
-func newRig(t *testing.T, actions map[string]action, change func(*Options)) *rig {
+func newRig(t testing.TB, actions map[string]action, change func(*Options)) *rig {
 	t.Helper()
 	engine := process.New(process.Options{Logger: slog.New(slog.DiscardHandler)})
 	closed(t, "the engine", engine.Close)
 	return newRigOn(t, engine, runtimes.Layout{}, actions, change)
 }
 
-func newRigOn(t *testing.T, engine container.Engine, layout runtimes.Layout, actions map[string]action, change func(*Options)) *rig {
+func newRigOn(t testing.TB, engine container.Engine, layout runtimes.Layout, actions map[string]action, change func(*Options)) *rig {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	root := t.TempDir()
@@ -80,7 +80,7 @@ func newRigOn(t *testing.T, engine container.Engine, layout runtimes.Layout, act
 	return r
 }
 
-func closed(t *testing.T, what string, closer func() error) {
+func closed(t testing.TB, what string, closer func() error) {
 	t.Cleanup(func() {
 		if err := closer(); err != nil {
 			t.Errorf("close %s: %v", what, err)
@@ -88,7 +88,7 @@ func closed(t *testing.T, what string, closer func() error) {
 	})
 }
 
-func writePack(t *testing.T, actions map[string]action) (dir string, catalog *pack.Catalog) {
+func writePack(t testing.TB, actions map[string]action) (dir string, catalog *pack.Catalog) {
 	t.Helper()
 	packs := t.TempDir()
 	dir = filepath.Join(packs, "demo")
@@ -118,7 +118,7 @@ func writePack(t *testing.T, actions map[string]action) (dir string, catalog *pa
 	return dir, catalog
 }
 
-func write(t *testing.T, path, content string) {
+func write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
@@ -217,11 +217,14 @@ func (m *memory) Get(_ context.Context, id string) (*Execution, error) {
 	return nil, ErrNoExecution
 }
 
-func (m *memory) List(context.Context, Query) (Page, error) {
+func (m *memory) List(_ context.Context, query Query) (Page, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var page Page
 	for _, id := range m.order {
+		if query.Status != "" && query.Status != m.saved[id].Status {
+			continue
+		}
 		page.Executions = append(page.Executions, m.saved[id])
 	}
 	return page, nil

@@ -95,11 +95,13 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	call.running = r.Recorder.Begin(call.execution, r.Limits, cancel)
+	defer r.Recorder.abandon(call.running) // after a panic: it would run for ever
 	if request.Accepted != nil {
 		request.Accepted()
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	stop := context.AfterFunc(r.work, func() { cancel(context.Cause(r.work)) })
 	defer stop()
 
@@ -117,33 +119,30 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 
 // run brings a call from accepted to ended.
 func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
-	plan, release, err := r.planUntil(ctx, call)
+	// Until the program runs the deadline is ours to watch; then it is the
+	// agent's, which knows whether it killed in time.
+	waiting, cancel := context.WithDeadline(ctx, call.deadline)
+	defer cancel()
+	plan, release, err := r.plan(waiting, call)
 	if err != nil {
 		return nil, r.explain(ctx, call, "environment", err)
 	}
 	defer release()
-	output := newOutput(r.Limits)
+	output := call.running.out
 	if plan.shape.Isolation == runtimes.IsolationWorker {
-		return output, r.handle(ctx, call, plan, output)
+		return output, r.handle(ctx, waiting, call, plan, output)
 	}
-	exit, err := r.execute(ctx, call, plan, output)
+	exit, err := r.execute(ctx, waiting, call, plan, output)
 	if err != nil {
 		return output, r.explain(ctx, call, "start", err)
 	}
 	return output, r.judge(ctx, call, exit, output)
 }
 
-// planUntil is plan until the call's deadline.
-func (r *Runner) planUntil(ctx context.Context, call *call) (*plan, func(), error) {
-	ctx, cancel := context.WithDeadline(ctx, call.deadline)
-	defer cancel()
-	return r.plan(ctx, call)
-}
-
 // execute runs the program in a slot.
-func (r *Runner) execute(ctx context.Context, call *call, plan *plan, out *output) (exit agent.Exit, err error) {
+func (r *Runner) execute(ctx, waiting context.Context, call *call, plan *plan, out *output) (exit agent.Exit, err error) {
 	request := plan.request(call, r.Limits, out)
-	err = r.inSlot(ctx, call, plan.shape, func(slot *runtimes.Slot) (use, error) {
+	err = r.inSlot(waiting, call, plan.shape, func(slot *runtimes.Slot) (use, error) {
 		var err error
 		request.Timeout = max(time.Until(call.deadline), time.Millisecond)
 		exit, err = slot.Execute(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr})

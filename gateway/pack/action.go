@@ -93,7 +93,7 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		OutputFormat:    choose(doc, "output_format", a.OutputFormat, []Format{FormatText, FormatJSON, FormatYAML, FormatJSONL}, nil),
 		Timeout:         timeout(doc, a.Timeout),
 		Network:         network(doc, a.Network, pack.Network),
-		Warm:            a.warm(doc, pack),
+		Warm:            a.warm(doc, pack, runtime),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
 	}
@@ -105,11 +105,14 @@ func (l *loader) action(name string, pack *Pack) *Action {
 	return action
 }
 
-func (a *actionFile) warm(doc *strictyaml.Document, pack *Pack) Warm {
+func (a *actionFile) warm(doc *strictyaml.Document, pack *Pack, runtime *runtimes.Runtime) Warm {
 	file := warmFile{a.Isolation, a.Preload, a.Concurrency, a.MinWarm, a.MaxInstances, a.IdleTimeout}
 	warm := file.read(doc)
 	if !doc.Has("preload") {
 		warm.Preload = pack.Preload
+	}
+	if runtime != nil && warm.Isolation == runtimes.IsolationWorker && runtime.Warm.Worker == "" {
+		doc.Faultf(at("isolation"), "isolation worker needs a runtime that calls handlers, and %s has none: use process or container", runtime.Name)
 	}
 	return warm
 }

@@ -258,6 +258,10 @@ func TestActionFaults(t *testing.T) {
 				":4: min_warm must be a number from 0 to 10000",
 			},
 		},
+		"worker of a runtime without": {
+			"entry_point: a.sh\nisolation: worker\n",
+			[]string{":3: isolation worker needs a runtime that calls handlers, and shell has none: use process or container"},
+		},
 		"warm that can't be": {
 			"entry_point: a.sh\nisolation: container\nconcurrency: 2\nmin_warm: 3\nmax_instances: 2\n",
 			[]string{
