@@ -101,12 +101,18 @@ func TestTable(t *testing.T) {
 		{what: "a", got: got, against: "b", base: base, ratioGoal: 0.2},
 		{what: "c", got: series{"", []float64{0, 0}}, exact: true},
 		{what: "d", got: series{"ms", []float64{1234, 0.12345}}, valueGoal: 1000},
+		{what: "e", got: got, against: "b", base: base, ratioGoal: 0.6, valueGoal: 1},
+		{what: "f", got: series{"/s", []float64{30}}, against: "g", base: series{"/s", []float64{100}}, ratioLeast: 0.2, valueLeast: 31},
+		{what: "h", got: series{unit: "ms"}, against: "b", base: base, valueGoal: 2, missing: "a|b"},
 	})
 	want := `| | median (min–max) | compared with | ratio | goal |
 |---|---|---|---|---|
 | a | 2.00 s (1.00–3.00) | b: 4.00 s | 0.500 (0.250–0.750)× | ≤ 0.200×: missed |
 | c | 0 |  |  | ≤ 0: reached |
 | d | 617 ms (0.123–1234) |  |  | ≤ 1000 ms: reached |
+| e | 2.00 s (1.00–3.00) | b: 4.00 s | 0.500 (0.250–0.750)× | ≤ 1.00 s: missed; ≤ 0.600×: reached |
+| f | 30.0 /s | g: 100 /s | 0.300× | ≥ 31.0 /s: missed; ≥ 0.200×: reached |
+| h | not measured: a\|b | b: 4.00 s |  | ≤ 2.00 ms: not measured |
 `
 	if table != want {
 		t.Errorf("markdown() =\n%swant\n%s", table, want)
