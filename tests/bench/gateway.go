@@ -90,6 +90,14 @@ type gateway struct {
 func (b *bench) start(ctx context.Context, h home, settings ...string) (*gateway, error) {
 	g := &gateway{ended: make(chan struct{})}
 	g.cmd = exec.Command(filepath.Join(b.bin, "attune"), "serve", "--port", "0")
+	if b.profile != "" {
+		dir, err := filepath.Abs(b.profile)
+		if err != nil {
+			return nil, err
+		}
+		b.profiles++
+		g.cmd.Args = append(g.cmd.Args, "--profile", filepath.Join(dir, fmt.Sprint(b.profiles)))
+	}
 	g.cmd.Env = append(os.Environ(),
 		"ATTUNE__PACKS_BASE_DIR="+h.packs(), "ATTUNE__RUNTIMES_DIR="+h.runtimes(),
 		"ATTUNE__RUNTIME_ENVS_DIR="+h.envs(), "ATTUNE__STATE_DIR="+filepath.Join(h.dir, "state"),
