@@ -78,17 +78,22 @@ func (l *listener) closeUnused() { l.closeIf(func(c *conn) bool { return !c.answ
 func (l *listener) closeAll() { l.closeIf(func(*conn) bool { return true }) }
 
 func (l *listener) closeIf(match func(*conn) bool) {
+	for _, c := range l.chosen(match) {
+		_ = c.TCPConn.Close() // its own goroutine sees it and calls Close
+	}
+}
+
+// chosen are the open connections that match.
+func (l *listener) chosen(match func(*conn) bool) []*conn {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	var chosen []*conn
 	for c := range l.open {
 		if match(c) {
 			chosen = append(chosen, c)
 		}
 	}
-	l.mu.Unlock()
-	for _, c := range chosen {
-		_ = c.TCPConn.Close() // its own goroutine sees it and calls Close
-	}
+	return chosen
 }
 
 // conn is a client's connection. It stays a syscall.Conn, see disconnect.go.
@@ -97,8 +102,9 @@ type conn struct {
 	owner *listener
 	peer  netip.Addr
 
-	answering atomic.Bool // from the handler's start to the next read
-	linger    atomic.Bool // the client may still be sending; see Close
+	answering atomic.Bool             // from the handler's start to the next read
+	linger    atomic.Bool             // the client may still be sending; see Close
+	watched   atomic.Pointer[watched] // the call that ends with the client; nil = none
 }
 
 // Bounds of what Close reads from a client that was refused mid-sentence.

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -113,6 +114,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.listener == nil {
 		return errors.New("serve: not listening")
 	}
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { s.listener.watchClients(done) })
+	defer watching.Wait()
+	defer close(done)
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	select {
