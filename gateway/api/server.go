@@ -63,6 +63,7 @@ func New(options Options) (*Server, error) {
 		ReadTimeout:                  s.Limits.ReadTimeout,
 		WriteTimeout:                 s.Limits.WriteTimeout,
 		IdleTimeout:                  s.Limits.IdleTimeout,
+		ReduceMemoryUsage:            true, // see ahead.go
 		ErrorHandler:                 func(c *fiber.Ctx, err error) error { s.fail(c.Context(), err); return nil },
 	})
 	s.register()
@@ -84,7 +85,7 @@ func (s *Server) Listen(addr string) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	s.listener = newListener(l.(*net.TCPListener), s.Limits.ConnectionsPerIP)
+	s.listener = newListener(l.(*net.TCPListener), s.Limits.ConnectionsPerIP, s.Limits.ReadTimeout)
 	if s.BaseURL == "" {
 		s.BaseURL = "http://" + reachable(s.listener.Addr())
 	}
