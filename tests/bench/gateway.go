@@ -129,6 +129,7 @@ func (b *bench) start(ctx context.Context, h home, settings ...string) (*gateway
 }
 
 // read collects the log, and finds the line that says where the gateway listens.
+// After that it does nothing with them: it shares the cores with the gateway.
 func (g *gateway) read(out io.ReadCloser, listening chan<- string) {
 	defer close(g.ended)
 	lines := bufio.NewScanner(out)
@@ -136,8 +137,12 @@ func (g *gateway) read(out io.ReadCloser, listening chan<- string) {
 	for lines.Scan() {
 		g.log.Write(append(lines.Bytes(), '\n'))
 		var line struct{ Msg, URL string }
+		if listening == nil {
+			continue
+		}
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
 			listening <- line.URL
+			listening = nil
 		}
 	}
 	out.Close()

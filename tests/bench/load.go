@@ -95,9 +95,8 @@ func (l load) run(ctx context.Context, within time.Duration, dial func() (caller
 			begun.Wait()
 			for len(took[i]) == 0 || len(took[i]) < l.calls/l.callers && time.Since(start) < within {
 				if l.pause > 0 {
-					select {
-					case <-time.After(l.pause):
-					case <-ctx.Done():
+					if err := pauseFor(ctx, l.pause); err != nil {
+						return err
 					}
 				}
 				if ctx.Err() != nil {

@@ -28,6 +28,8 @@ var sections = []section{
 	{"burst", measureBurst},
 	{"startup", measureStartup},
 	{"executions", measureExecutions},
+	{"cold", measureCold},
+	{"memory", measureMemory},
 }
 
 // readme shows the tables. Like bin it is seen from the top of the work tree.

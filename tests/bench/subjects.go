@@ -97,9 +97,10 @@ func (s subject) pack() string {
 	return strings.NewReplacer(",", "", " ", "_").Replace(strings.ToLower(s.name))
 }
 
-// bareScripts are the files that bare commands run.
+// bareScripts are the files of bare commands.
 var bareScripts = map[string]string{
 	"python.py": pythonScript.code, "numpied.py": numpyScript.code, "node.js": nodeScript.code, "shell.sh": shellScript.code,
+	"parameters": parameters,
 }
 
 // target makes the calls of a load to one subject.
