@@ -19,6 +19,7 @@ type call struct {
 	execution string // empty until there is one
 
 	environment string // path of the status of the environment it needs; empty = none
+	leave       func() // through the gate
 	streams     bool   // the answer is made after the handler, by a goroutine that leaves and logs
 }
 

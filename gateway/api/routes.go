@@ -80,9 +80,10 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 		if err := s.admit(); err != nil {
 			return err
 		}
+		call.leave = s.leave
 		defer func() {
-			if !call.streams { // its own goroutine leaves
-				s.gate.leave()
+			if !call.streams {
+				call.leave()
 			}
 		}()
 	}

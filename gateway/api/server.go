@@ -36,6 +36,7 @@ type Server struct {
 	http     *fasthttp.Server        // Fiber's, with our handlers around it
 	listener *listener
 	gate     *gate
+	leave    func() // gate.leave, made once
 
 	// base is the context of every call: it outlives the client, and ends only
 	// when a Shutdown runs out of time.
@@ -49,6 +50,7 @@ func New(options Options) (*Server, error) {
 		return nil, fmt.Errorf("make the api: %w", err)
 	}
 	s := &Server{Options: options.withDefaults(), gate: newGate()}
+	s.leave = s.gate.leave
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "attune",

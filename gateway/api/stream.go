@@ -38,7 +38,7 @@ func (s *Server) stream(c *fiber.Ctx, call *call, media string, release func(), 
 	c.Context().Response.ImmediateHeaderFlush = true
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		out := &eventWriter{out: w, conn: conn, timeout: s.Limits.WriteTimeout, lines: media == mediaLines}
-		defer s.gate.leave()
+		defer call.leave()
 		defer release()
 		defer func() {
 			if p := recover(); p != nil { // it would end the program
