@@ -170,6 +170,17 @@ func TestRowOfALine(t *testing.T) {
 	}
 }
 
+func TestRefusal(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"type":"/problems/overloaded","detail":"come back"}`: "answered 503 overloaded: come back",
+		"no JSON\n": "answered 503: no JSON",
+	} {
+		if got := refusal(503, []byte(body)).Error(); got != want {
+			t.Errorf("refusal(%s) = %q, want %q", body, got, want)
+		}
+	}
+}
+
 // TestLoadCallsAPlainServer calls the baseline as the table does.
 func TestLoadCallsAPlainServer(t *testing.T) {
 	url, stop, err := startEcho()

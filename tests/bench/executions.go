@@ -43,6 +43,7 @@ var lines = []line{
 	{subject: "process, shell", load: one, figure: p50, against: bareShell, goals: row{valueGoal: 3}},
 	{subject: "process, shell", load: sixteen, figure: rate},
 	{subject: "process, Python", load: one, figure: p50, against: barePython, goals: row{valueGoal: 3, ratioGoal: 0.25}},
+	{subject: "process, Python", load: one, figure: p50, against: insidePython, goals: row{ratioGoal: 0.25}},
 	{subject: "process, Python", load: one, figure: p99, against: barePython},
 	{subject: "process, Python", load: one, figure: p50, against: dockerExec},
 	{subject: "process, Python", load: one, figure: p50, against: dockerRun},

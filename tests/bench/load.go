@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -167,9 +169,18 @@ func (c *connection) call() error {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if status != 200 {
-		return fmt.Errorf("answered %d: %s", status, bytes.TrimSpace(c.body))
+		return refusal(status, c.body)
 	}
 	return nil
+}
+
+// refusal is an answer that isn't a result: a problem, in its own words.
+func refusal(status int, body []byte) error {
+	var problem struct{ Type, Detail string }
+	if err := json.Unmarshal(body, &problem); err != nil || problem.Type == "" {
+		return fmt.Errorf("answered %d: %s", status, bytes.TrimSpace(body))
+	}
+	return fmt.Errorf("answered %d %s: %s", status, strings.TrimPrefix(problem.Type, "/problems/"), problem.Detail)
 }
 
 // readHeader reads an answer up to its body.
