@@ -64,6 +64,9 @@ type Limits struct {
 	Keep        int           // generations of an environment that pruning leaves, the serving one among them [2]
 	PruneAfter  time.Duration // how long a generation that nobody needs stays [1 h]
 	CacheBytes  int64         // of all packs' downloads; 0 = none are kept [1 GiB]
+	// Share is how old versions may be that an installer chose for another pack of
+	// equal inputs, for that pack's environment to be copied; 0 = never [24 h].
+	Share time.Duration
 }
 
 // Cache makes and finds environments. Its methods may be called concurrently.
@@ -89,6 +92,7 @@ type Cache struct {
 	workers int             // that carry out the plan
 	queued  int
 	times   []time.Duration // of the last builds, for Retry-After
+	sources map[string]int  // generations that are being copied
 }
 
 // New prepares the volume.
@@ -108,6 +112,7 @@ func New(o Options) (*Cache, error) {
 		slots:   make(chan struct{}, o.Limits.Concurrency),
 		flights: make(map[key]*flight),
 		planned: make(map[key]*Recipe),
+		sources: make(map[string]int),
 		hub:     newHub(),
 	}
 	if err := c.volume.init(); err != nil {

@@ -178,7 +178,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, attempt := range []string{live, dead} {
-		if _, err := c.volume.takeDownloads(attempt, attempt+".sh"); err != nil {
+		if _, _, err := c.volume.takeDownloads(attempt, attempt+".sh"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.volume.writeSecret(attempt, "secret"); err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -179,20 +178,4 @@ func (v volume) dropSecret(attempt string) error {
 		return nil
 	}
 	return os.RemoveAll(v.secret(attempt))
-}
-
-// sweepSecrets removes the files of builders whose attempts are gone: their
-// gateway died before it could.
-func (v volume) sweepSecrets() error {
-	entries, err := os.ReadDir(v.secrets())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var errs []error
-	for _, entry := range entries {
-		if !v.hasAttempt(entry.Name()) {
-			errs = append(errs, os.RemoveAll(v.secret(entry.Name())))
-		}
-	}
-	return errors.Join(append(errs, err)...)
 }

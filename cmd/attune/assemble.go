@@ -169,7 +169,7 @@ func (g *gateway) newCache(root string, box *runtimes.Box, environ []string, eve
 			PollMin: time.Duration(build.Poll), PollMax: time.Duration(build.MaxPoll),
 			FreeSpace: int64(build.FreeSpace), MaxBytes: int64(build.MaxBytes), MaxFiles: build.MaxFiles,
 			Memory: int64(build.Memory), CPU: build.CPU, Keep: build.Keep, PruneAfter: time.Duration(build.PruneAfter),
-			CacheBytes: int64(build.CacheBytes),
+			CacheBytes: int64(build.CacheBytes), Share: time.Duration(build.Share),
 		},
 		SecretsDir: g.secretsDir(root), Log: g.log, Events: events,
 	}
