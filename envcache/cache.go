@@ -33,7 +33,7 @@ type Options struct {
 	GatewayID  string
 	AgentDir   string            // holds the agent
 	CADir      string            // holds the certificate bundle; empty = none
-	SecretsDir string            // of this volume's gateways, in memory; empty = a directory of the volume
+	SecretsDir string            // of this volume's gateways, in memory; empty where no index has credentials
 	Vars       map[string]string // process variables of builders: index settings
 	Indexes    map[string]Index  // that packs may choose, by NAME or NAME.RUNTIME
 	Network    container.Network // of builders

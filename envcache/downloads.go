@@ -237,7 +237,7 @@ func (c *Cache) unequip(attempt string) error {
 
 // sweep removes what dead gateways left of builders' equipment.
 func (c *Cache) sweep() {
-	if err := errors.Join(c.volume.sweepByAttempt(c.volume.secrets()), c.volume.sweepByAttempt(c.volume.views()), c.sweepDownloads()); err != nil {
+	if err := errors.Join(c.volume.sweepByAttempt(c.volume.memory), c.volume.sweepByAttempt(c.volume.views()), c.sweepDownloads()); err != nil {
 		c.Log.Warn("leftovers of builders could not be removed", "error", err)
 	}
 }

@@ -104,16 +104,9 @@ func (c *Cache) indexSecrets(r *Recipe) []string {
 // credentialsFile is the name of the installer's file in its directory.
 const credentialsFile = "credentials"
 
-// secrets is where the files of running builders are. Nobody but the gateway
-// passes it; a builder is shown its own directory by a mount.
-func (v volume) secrets() string {
-	if v.memory != "" {
-		return v.memory
-	}
-	return filepath.Join(v.root, ".secrets")
-}
-
-func (v volume) secret(attempt string) string { return filepath.Join(v.secrets(), attempt) }
+// secret is where the file of a running builder is, in memory. Nobody but the
+// gateway passes the directory above; a builder is shown its own by a mount.
+func (v volume) secret(attempt string) string { return filepath.Join(v.memory, attempt) }
 
 // useIndex shows the index of a recipe to its builder: the address by process
 // variables, which whoever may inspect containers can read, and credentials by
@@ -150,8 +143,11 @@ func (c *Cache) useIndex(spec *container.Spec, r *Recipe, attempt string) error 
 
 // writeSecret makes the file that one builder may read.
 func (v volume) writeSecret(attempt, content string) (dir string, err error) {
+	if v.memory == "" {
+		return "", errors.New("there is no memory for them, and a disk is no place")
+	}
 	dir = v.secret(attempt)
-	if err := os.MkdirAll(v.secrets(), 0o700); err != nil {
+	if err := os.MkdirAll(v.memory, 0o700); err != nil {
 		return "", err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -174,7 +170,7 @@ func give(path string) error {
 
 // dropSecret removes what a builder that is gone could read.
 func (v volume) dropSecret(attempt string) error {
-	if attempt == "" || !filepath.IsLocal(attempt) {
+	if v.memory == "" || attempt == "" || !filepath.IsLocal(attempt) {
 		return nil
 	}
 	return os.RemoveAll(v.secret(attempt))

@@ -101,6 +101,9 @@ func (v volume) dropView(attempt string) error {
 // sweepByAttempt removes the entries of a directory that belong to attempts which
 // are gone: their gateway died before it could.
 func (v volume) sweepByAttempt(dir string) error {
+	if dir == "" {
+		return nil
+	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

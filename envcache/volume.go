@@ -25,7 +25,7 @@ const listingFile = ".attune-files"
 // rests on (publishing once, never by halves) is here, and asks no lock.
 type volume struct {
 	root   string
-	memory string // for secrets; empty = below root
+	memory string // for secrets; empty = there are none
 }
 
 // Directories of the volume. Names that begin with a dot can't be pack refs.

@@ -124,7 +124,11 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	if err != nil {
 		return err
 	}
-	if g.cache, err = g.newCache(root, box, environ, events); err != nil {
+	secrets, err := g.secretsDir(root)
+	if err != nil {
+		return fmt.Errorf("build.index_credentials (%s): %w: %s", g.config.Origin("build.index_credentials"), err, memoryCure)
+	}
+	if g.cache, err = g.newCache(root, secrets, box, environ, events); err != nil {
 		return err
 	}
 	g.onClose("environments", g.cache.Close)
@@ -154,7 +158,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	return err
 }
 
-func (g *gateway) newCache(root string, box *runtimes.Box, environ []string, events func(envcache.Event)) (*envcache.Cache, error) {
+func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []string, events func(envcache.Event)) (*envcache.Cache, error) {
 	build := g.config.Build
 	indexes, err := build.readIndexes(environ)
 	if err != nil {
@@ -171,7 +175,7 @@ func (g *gateway) newCache(root string, box *runtimes.Box, environ []string, eve
 			Memory: int64(build.Memory), CPU: build.CPU, Keep: build.Keep, PruneAfter: time.Duration(build.PruneAfter),
 			CacheBytes: int64(build.CacheBytes), Share: time.Duration(build.Share),
 		},
-		SecretsDir: g.secretsDir(root), Log: g.log, Events: events,
+		SecretsDir: secrets, Log: g.log, Events: events,
 	}
 	if g.redis != nil {
 		options.Shared = g.redis.Leaser()
