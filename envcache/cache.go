@@ -4,7 +4,9 @@
 // Safety depends on no lock, clock or TTL: an attempt is built where nobody
 // looks, verified, and published by one atomic rename onto a name that is the
 // digest of everything it was made from. Leases and the engine's container
-// names only save work: they see to it that one builder runs at a time.
+// names only save work: they see to it that one builder runs at a time. Where
+// another pack has what was made from the very same, an attempt is a copy of that,
+// compared file by file with what was published.
 package envcache
 
 import (

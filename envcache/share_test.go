@@ -480,3 +480,21 @@ func FuzzListed(f *testing.F) {
 		}
 	})
 }
+
+// TestWhatWasRebuiltIsNotCopied: somebody wanted another than that.
+func TestWhatWasRebuiltIsNotCopied(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c, _ := sharing(t, r)
+	one := r.sharedRecipe(t, "first", sharedScript)
+	first := mustEnsure(t, c, one)
+	if err := c.Rebuild(one); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { env := mustEnsure(t, c, one); defer env.Release(); return env.Digest != first.Digest })
+	changeMarker(t, c, mustEnsure(t, c, one).Digest, func(m *Marker) { m.Pure = false })
+	if m := markerOf(t, c, mustEnsure(t, c, r.sharedRecipe(t, "second", sharedScript)).Digest); m.Origin != nil {
+		t.Errorf("the copy of %+v, which was rebuilt", m.Origin)
+	}
+	r.engine.wantBuilders(t, 3)
+}

@@ -62,7 +62,12 @@ func (v volume) writeView(attempt, packDir string, files map[string]string) (dir
 			return "", err
 		}
 	}
-	return dir, nil
+	return dir, filepath.WalkDir(dir, func(p string, entry fs.DirEntry, err error) error {
+		if err == nil { // the builder is another user, whatever the gateway's umask is
+			err = os.Chmod(p, 0o755)
+		}
+		return err
+	})
 }
 
 func viewFile(root *os.Root, dir, name, want string) (err error) {

@@ -92,7 +92,7 @@ func TestBuilderSeesWhatItsDigestNames(t *testing.T) {
 	for i, ref := range []string{"attacker", "victim"} {
 		version := []string{"1.0.0", "1.1.0"}[i]
 		h.pack(t, ref, tinyPy(ref, map[string]string{
-			"requirements.txt":             fmt.Sprintf("tiny @ file://${PWD}/hidden/%s\n", wheelName("1.0.0")),
+			"requirements.txt":             fmt.Sprintf("tiny @ file://${PROJECT_ROOT}/hidden/%s\n", wheelName("1.0.0")),
 			"hidden/" + wheelName("1.0.0"): string(wheel(version)),
 		}))
 	}
