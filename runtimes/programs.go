@@ -3,6 +3,7 @@ package runtimes
 import (
 	"encoding/json"
 	"path"
+	"slices"
 
 	"attune/runtimes/agent"
 )
@@ -20,10 +21,10 @@ func (b *Box) Setup(s *Shape) agent.Setup {
 		return setup
 	}
 	if warm.Parent != "" {
-		setup.Parent = b.program(s, warm.Parent, nil)
+		setup.Parent = b.program(s, nil, warm.Parent, nil)
 	}
 	if warm.Stock != "" {
-		setup.Stock = b.program(s, warm.Stock, nil)
+		setup.Stock = b.program(s, warm.StockArgs, warm.Stock, nil)
 		setup.StockCount = max(warm.StockCount, 1)
 		if s.Isolation == IsolationContainer {
 			setup.StockCount = 1 // nobody uses a second
@@ -35,23 +36,28 @@ func (b *Box) Setup(s *Shape) agent.Setup {
 // WorkerProgram is the worker of an instance's slots, with the process variables
 // that it has to be started with.
 func (b *Box) WorkerProgram(s *Shape) agent.Program {
-	if program := b.program(s, s.Runtime.Warm.Worker, s.Vars); program != nil {
+	if program := b.program(s, nil, s.Runtime.Warm.Worker, s.Vars); program != nil {
 		return *program
 	}
 	return agent.Program{}
 }
 
-// program compiles the start of a warm program; nil if the runtime has templates
-// without a value, which executions report.
-func (b *Box) program(s *Shape, file string, vars map[string]string) *agent.Program {
+// program compiles the start of a warm program; args come before its file. It is
+// nil if the runtime has templates without a value, which executions report.
+func (b *Box) program(s *Shape, args []string, file string, vars map[string]string) *agent.Program {
 	values, err := b.values(s)
 	if err != nil {
 		return nil
 	}
-	argv, err := s.Runtime.command(values, path.Join(b.Layout.pick(AgentDir, b.AgentDir), s.Runtime.Name, file))
+	values[VarProgram] = path.Join(b.Layout.pick(AgentDir, b.AgentDir), s.Runtime.Name, file)
+	argv, err := s.Runtime.command(values)
 	if err != nil {
 		return nil
 	}
+	if args, err = Expand(args, values); err != nil {
+		return nil
+	}
+	argv = slices.Concat(argv, args, []string{values[VarProgram]})
 	reserved := map[string]string{"ATTUNE_PACK": s.Pack, "ATTUNE_PACK_DIR": values[VarPackDir]}
 	if len(s.Preload) > 0 {
 		list, err := json.Marshal(s.Preload)

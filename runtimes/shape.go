@@ -182,10 +182,11 @@ func (b *Box) Process(s *Shape, entryPoint string, vars, reserved map[string]str
 		return Process{}, err
 	}
 	values[VarActionFile] = values[VarPackDir] + "/actions/" + entryPoint
-	argv, err := s.Runtime.command(values, values[VarActionFile])
+	argv, err := s.Runtime.command(values)
 	if err != nil {
 		return Process{}, err
 	}
+	argv = append(argv, values[VarActionFile])
 	env, err := b.environ(s, values, vars, reserved)
 	if err != nil {
 		return Process{}, err
@@ -214,17 +215,17 @@ func (b *Box) values(s *Shape) (map[string]string, error) {
 	return values, nil
 }
 
-// command is the interpreter, its arguments, and the file to run.
-func (r *Runtime) command(values map[string]string, file string) ([]string, error) {
+// command is the interpreter and its arguments; empty where the file is executed
+// itself.
+func (r *Runtime) command(values map[string]string) ([]string, error) {
 	args, err := Expand(r.Interpreter.Args, values)
 	if err != nil {
 		return nil, fmt.Errorf("runtime %s: interpreter.args: %w", r.Name, err)
 	}
-	argv := append(args, file)
-	if values[VarInterpreter] != "" {
-		argv = append([]string{values[VarInterpreter]}, argv...)
+	if values[VarInterpreter] == "" {
+		return args, nil
 	}
-	return argv, nil
+	return append([]string{values[VarInterpreter]}, args...), nil
 }
 
 // environ is the whole environment of an execution but HOME and TMPDIR, which

@@ -16,6 +16,7 @@ const (
 	VarActionFile   = "action_file"
 	VarCacheDir     = "cache_dir"
 	VarIndexURL     = "index_url"
+	VarProgram      = "program"
 )
 
 // placeholder is one variable. A brace that isn't part of one stays literal.

@@ -13,11 +13,12 @@ import (
 // Warm are the programs that a runtime keeps started. The files lie in the
 // runtime's folder and are shown to instances beside the agent.
 type Warm struct {
-	Parent     string   `yaml:"parent"` // forks executions; empty = none
-	Stock      string   `yaml:"stock"`  // is started beforehand, each used once; empty = none
-	StockCount int      `yaml:"stock_count"`
-	Worker     string   `yaml:"worker"` // calls handlers; empty = none
-	Vars       []string `yaml:"vars"`   // patterns of process variables that an interpreter reads at its start
+	Parent     string   `yaml:"parent"`      // forks executions; empty = none
+	Stock      string   `yaml:"stock"`       // is started beforehand, each used once; empty = none
+	StockArgs  []string `yaml:"stock_args"`  // between the interpreter's args and the file; may use {program}, its path
+	StockCount int      `yaml:"stock_count"` // 0 = 1
+	Worker     string   `yaml:"worker"`      // calls handlers; empty = none
+	Vars       []string `yaml:"vars"`        // patterns of process variables that an interpreter reads at its start
 
 	// Files are the contents of all three, by name.
 	Files map[string][]byte `yaml:"-"`
@@ -60,22 +61,24 @@ func (c *check) warm(files fs.FS) {
 	if w.Parent != "" && w.Stock != "" {
 		c.doc.Faultf(at("warm", "stock"), "stock can't be had together with a parent: both start executions")
 	}
-	if c.doc.Has("warm") && w.Parent+w.Stock+w.Worker == "" {
+	if w.Parent+w.Stock+w.Worker == "" {
 		c.doc.Faultf(at("warm"), "warm names no program: give a parent, a stock or a worker")
 	}
 	if w.StockCount < 0 || w.StockCount > agent.MaxStock {
 		c.doc.Faultf(at("warm", "stock_count"), "stock_count must be from 1 to %d", agent.MaxStock)
-	} else if w.StockCount > 0 && w.Stock == "" {
-		c.doc.Faultf(at("warm", "stock_count"), "stock_count needs a stock")
 	}
+	if w.Stock == "" && (w.StockCount > 0 || len(w.StockArgs) > 0) {
+		c.doc.Faultf(at("warm"), "stock_count and stock_args need a stock")
+	}
+	c.template(at("warm", "stock_args"), w.StockArgs, VarProgram)
 	for _, pattern := range w.Vars {
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
 			c.doc.Faultf(at("warm", "vars"), "%.40q is no pattern of variables' names, for example PYTHON*", pattern)
 		}
 	}
-	for key, name := range map[string]string{"parent": w.Parent, "stock": w.Stock, "worker": w.Worker} {
-		if name != "" {
-			c.warmFile(at("warm", key), name, files)
+	for _, program := range [][2]string{{"parent", w.Parent}, {"stock", w.Stock}, {"worker", w.Worker}} {
+		if program[1] != "" {
+			c.warmFile(at("warm", program[0]), program[1], files)
 		}
 	}
 }

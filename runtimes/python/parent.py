@@ -15,9 +15,10 @@ A script sees what it would see under `python3 -u file`. What that means decides
 the odd places below: whatever can't be had exactly here is left to an interpreter
 of its own by execv.
 """
+PLAIN = dict(globals())  # what every __main__ begins with, in this version
+
 import sys
 
-PLAIN = dict(globals())  # what every __main__ begins with, in this version
 BOOT = set(sys.modules)  # what a fresh interpreter has loaded
 if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
     del sys.path[0]  # this file's directory, which must shadow nothing
@@ -67,6 +68,11 @@ def prctl(option, *values):
     must(libc.prctl(option, *(ctypes.c_ulong(v) for v in values)))
 
 
+def descriptors():
+    """Lists what is open, without that of the listing itself."""
+    return [int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)]
+
+
 class Preload:
     """Imports modules, and notices what speaks against forking afterwards."""
 
@@ -91,7 +97,7 @@ class Preload:
             children = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not False
         except ChildProcessError:
             children = False
-        return len(os.listdir("/proc/self/task")), children, set(os.listdir("/proc/self/fd"))
+        return len(os.listdir("/proc/self/task")), children, set(descriptors())
 
     def compare(self, name, before, after):
         why = None
@@ -99,7 +105,7 @@ class Preload:
             why = "threads"
         elif after[1] > before[1]:
             why = "processes"
-        elif any(os.path.exists("/proc/self/fd/" + fd) for fd in after[2] - before[2]):
+        elif after[2] > before[2]:
             why = "files that it keeps open"
         if why:
             self.forks = False
@@ -120,7 +126,7 @@ def piped_streams():
         unbuffered = isinstance(old.buffer, io.RawIOBase)  # python3 -u
         buffer = raw if unbuffered else io.BufferedWriter(raw) if fd else io.BufferedReader(raw)
         new = io.TextIOWrapper(buffer, old.encoding, old.errors, newline="\n",
-                               line_buffering=old.line_buffering, write_through=unbuffered)
+                               line_buffering=old.line_buffering, write_through=old.write_through)
         new.mode = "w" if fd else "r"
         setattr(sys, name, new)
         setattr(sys, f"__{name}__", new)
@@ -228,9 +234,12 @@ class Parent:
                     self.say(id=request["id"], pid=pid)
 
     def receive(self):
-        data, control, _, _ = self.control.recvmsg(MAX_REQUEST, self.room)
+        try:
+            data, control, _, _ = self.control.recvmsg(MAX_REQUEST, self.room)
+        except ConnectionError:
+            data = b""
         if not data:
-            os._exit(0)
+            os._exit(0)  # the agent hung up
         fds = array.array("i")
         for _, _, payload in control:
             fds.frombytes(payload)
@@ -334,12 +343,12 @@ def execute(code):
     try:
         exec(code, sys.modules["__main__"].__dict__)
         return 0
-    except SystemExit as error:
-        return exit_status(error.code)
     except BaseException as error:
-        error.__traceback__ = error.__traceback__.tb_next  # without this frame
-        report(error)
-        return -signal.SIGINT if type(error) is KeyboardInterrupt else 1
+        caught = error
+    if isinstance(caught, SystemExit):
+        return exit_status(caught.code)
+    report(caught.with_traceback(caught.__traceback__.tb_next))  # without this frame
+    return -signal.SIGINT if type(caught) is KeyboardInterrupt else 1
 
 
 def exit_status(code):
@@ -361,14 +370,16 @@ def report(error):
     if sys.version_info >= (3, 12):
         sys.last_exc = error
     try:
-        sys.excepthook(*shown)
-    except SystemExit as leaving:
-        end(exit_status(leaving.code))
-    except BaseException as fault:
-        print("Error in sys.excepthook:", file=sys.stderr)
-        sys.__excepthook__(type(fault), fault, fault.__traceback__.tb_next)
-        print("\nOriginal exception was:", file=sys.stderr)
-        sys.__excepthook__(*shown)
+        return sys.excepthook(*shown)
+    except BaseException as error:
+        fault = error
+    if isinstance(fault, SystemExit):
+        end(exit_status(fault.code))
+    trace = fault.__traceback__.tb_next
+    print("Error in sys.excepthook:", file=sys.stderr)
+    sys.__excepthook__(type(fault), fault.with_traceback(trace), trace)
+    print("\nOriginal exception was:", file=sys.stderr)
+    sys.__excepthook__(*shown)
 
 
 def end(status):
@@ -412,6 +423,7 @@ def take_apart():
     """Lets go of the script's modules, so that finalizers run and files are
     written out."""
     sys.last_type = sys.last_value = sys.last_traceback = sys.last_exc = None
+    gc.collect()
     names = [name for name, module in sys.modules.items()
              if name == "__main__" or name not in BOOT and WARM.get(name) is not module]
     alive = []
@@ -435,6 +447,9 @@ def warm():
     names = json.loads(os.environ.pop("ATTUNE_PRELOAD", "[]"))
     control = socket.socket(fileno=3)
     os.set_inheritable(3, False)
+    for fd in descriptors():
+        if fd > 3:
+            os.close(fd)  # whatever the agent was started with
     piped_streams()
     preload = Preload()
     preload.run(names)

@@ -1,0 +1,5 @@
+import sys
+sys.stderr.write("no newline")
+print("out", flush=True)
+sys.stderr = None
+print("gone")

@@ -1,0 +1,9 @@
+import sys
+
+
+def hook(*args):
+    raise LookupError("in the hook")
+
+
+sys.excepthook = hook
+raise RuntimeError("original")

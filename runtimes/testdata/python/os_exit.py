@@ -1,0 +1,3 @@
+import os
+print("out")
+os._exit(9)

@@ -1,0 +1,6 @@
+def f(n):
+    return 1 / n
+
+
+print("before")
+f(0)
