@@ -100,6 +100,9 @@ func (h home) start(t testing.TB, vars ...string) *gateway {
 	containertest.RequireDocker(t)
 	g := h.launch(t, vars...)
 	t.Cleanup(func() {
+		if err := g.checkLive(); err != nil {
+			t.Error(err)
+		}
 		g.stop(t)
 		if t.Failed() {
 			t.Logf("log of gateway %s:\n%s", g.id, g.text())
