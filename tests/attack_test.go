@@ -22,23 +22,25 @@ type attack struct {
 	more string // of the action's description
 }
 
-var languages = map[string]struct{ extension, script string }{
+// languages have a file extension, what makes a script of a handler, and code that
+// does nothing.
+var languages = map[string]struct{ extension, script, nothing string }{
 	"python": {".py", `
 if __name__ == "__main__":
     import json, sys
     result = main(json.loads(sys.stdin.readline()), None)
     if result is not None:
         print(json.dumps(result))
-`},
+`, "def main(params, context): pass\n"},
 	"node": {".js", `
 module.exports = main;
 if (require.main === module) {
   const print = result => result === undefined || process.stdout.write(JSON.stringify(result) + '\n');
   Promise.resolve(main(JSON.parse(require('fs').readFileSync(0)), null)).then(print);
 }
-`},
-	"shell":  {".sh", ""},
-	"native": {"", ""},
+`, "async function main() {}\n"},
+	"shell":  {".sh", "", ""},
+	"native": {"", "", "#!/bin/bash\n"},
 }
 
 // attacks makes a pack of attacks in one language, all run in the same way, and
