@@ -41,6 +41,7 @@ func TestPipes(t *testing.T) {
 		if isolation == "worker" {
 			continue
 		}
+		g.mustInvoke(t, "shell_"+isolation+".unread", "{}") // a short limit is not for starting an instance
 		for call, want := range map[string]struct {
 			body, out, err string
 			status         int
