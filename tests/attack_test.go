@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// isolations are the ways in which the actions of these suites are run: every
+// attackIsolations are the ways in which the actions of these suites are run: every
 // attack is tried in each.
-var isolations = []string{"process"}
+var attackIsolations = []string{"process"}
 
 // attack is code that does harm. Python and Node define main(params, context),
 // which is a handler as it stands; as a script its result is printed. Shell is a
@@ -103,7 +103,7 @@ func impostor(t testing.TB) string {
 
 // sandboxed runs a suite for each language and isolation that there is.
 func sandboxed(t *testing.T, suite func(t *testing.T, language, isolation string), languages ...string) {
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		for _, language := range languages {
 			if runs(language, isolation) {
 				t.Run(strings.Join([]string{language, isolation}, "/"), func(t *testing.T) { suite(t, language, isolation) })

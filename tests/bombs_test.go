@@ -86,7 +86,7 @@ for n in range(100_000):
 	}
 	h := newHome(t)
 	h.pack(t, "neighbour", map[string]string{"actions/a.yaml": "ref: neighbour.a\nentry_point: a.sh\ntimeout: 10\n", "actions/a.sh": "echo here\n"})
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		all := map[string]map[string]attack{}
 		for name, b := range bombs {
 			if all[b.language] == nil {

@@ -16,7 +16,7 @@ const leaveMemory = "import ctypes, time\nassert ctypes.CDLL(None).shmget(4711, 
 // instance serves on; where anything may be left of it the instance is destroyed.
 func TestBrokenOrMerelyFailed(t *testing.T) {
 	h := newHome(t)
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		h.attacks(t, "python", isolation, "limits: {memory: 48MiB, tmp: 16MiB}\n", map[string]attack{
 			"fine":         python("return {}", "output_format: json\n"),
 			"raises":       python("raise ValueError('no')", "output_format: json\n"),
@@ -77,7 +77,7 @@ func TestBrokenOrMerelyFailed(t *testing.T) {
 // had started, and is not run again.
 func TestLostInstances(t *testing.T) {
 	h := newHome(t)
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		h.attacks(t, "python", isolation, "", map[string]attack{
 			"fine": python("return {}", "output_format: json\n"),
 			"long": python("import sys, time\nprint('begun', file=sys.stderr, flush=True)\ntime.sleep(50)", ""),

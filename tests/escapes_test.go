@@ -18,7 +18,7 @@ func TestEscapes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var raised []string
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		ref := h.attacks(t, "python", isolation, "", map[string]attack{
 			"escape": {escape, "output_format: json\ntimeout: 60\n"},
 			"fine":   python("import os\nreturn sorted(os.listdir('/tmp'))", "output_format: json\n"),

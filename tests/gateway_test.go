@@ -102,7 +102,7 @@ func (h home) start(t testing.TB, vars ...string) *gateway {
 	containertest.RequireDocker(t)
 	g := h.launch(t, vars...)
 	t.Cleanup(func() {
-		if err := g.checkLive(); err != nil {
+		if err := g.checkShapes(); err != nil {
 			t.Error(err)
 		}
 		g.stop(t)

@@ -13,7 +13,7 @@ import (
 // that its author asked for, and another pack doesn't find that either.
 func TestLeaks(t *testing.T) {
 	h := newHome(t)
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		for language, all := range map[string]map[string]attack{
 			"python": {"plant": {leakPython, "output_format: json\n"}, "find": {leakPython, "output_format: json\n"}},
 			"node":   {"plant": {leakNode, "output_format: json\n"}, "find": {leakNode, "output_format: json\n"}},
@@ -77,7 +77,7 @@ var unreachable = []string{"a file in /dev/shm", "a file in /dev/mqueue", "a mes
 func TestLeaksOfTheKernel(t *testing.T) {
 	h := newHome(t)
 	kinds := []string{"shm", "sem", "msg"}
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		all := map[string]attack{"find": python("return {k: len(open('/proc/sysvipc/' + k).readlines()) - 1 for k in ('shm', 'sem', 'msg')}", "output_format: json\n")}
 		for _, kind := range kinds {
 			all[kind] = python("import ctypes\nc = ctypes.CDLL(None)\nassert c."+map[string]string{

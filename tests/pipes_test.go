@@ -15,7 +15,7 @@ import (
 func TestPipes(t *testing.T) {
 	const most = 6 << 20 // of a body, and of a result
 	h := newHome(t)
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		if isolation == "worker" {
 			continue // a handler has no pipes
 		}
@@ -37,7 +37,7 @@ func TestPipes(t *testing.T) {
 	}
 	g := h.start(t, fmt.Sprintf("ATTUNE__SERVER__BODY_LIMIT=%d", most))
 	body := `{"a":"` + strings.Repeat("y", most-len(`{"a":""}`)) + `"}`
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		if isolation == "worker" {
 			continue
 		}
@@ -92,7 +92,7 @@ func TestPipes(t *testing.T) {
 func TestKilledGatewayTakesStubbornActionsAlong(t *testing.T) {
 	containertest.RequireDocker(t)
 	h := newHome(t)
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		h.attacks(t, "python", isolation, "", map[string]attack{
 			"fine": python("return {}", "output_format: json\n"),
 			"stay": python("import os, signal, time\nfor n in (15, 1, 2): signal.signal(n, signal.SIG_IGN)\nif os.fork() == 0: os.setsid()\ntime.sleep(1000)", ""),
@@ -100,7 +100,7 @@ func TestKilledGatewayTakesStubbornActionsAlong(t *testing.T) {
 	}
 	g := h.launch(t)
 	cut := make(chan struct{})
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		g.mustInvoke(t, "python_"+isolation+".fine", "{}")
 		before := len(strings.Split(top(t, g), "\n"))
 		go func() {
@@ -113,7 +113,7 @@ func TestKilledGatewayTakesStubbornActionsAlong(t *testing.T) {
 		eventually(t, 10*time.Second, "the action and its fork run", func() bool { return len(strings.Split(top(t, g), "\n")) > before+1 })
 	}
 	g.kill(t)
-	for range isolations {
+	for range attackIsolations {
 		<-cut
 	}
 	eventually(t, 10*time.Second, "the instances end", func() bool { return len(g.containers(t, "status=running")) == 0 })
@@ -121,7 +121,7 @@ func TestKilledGatewayTakesStubbornActionsAlong(t *testing.T) {
 	if left := g.containers(t); len(left) > 0 {
 		t.Errorf("the next life left %v of the former", left)
 	}
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		next.mustInvoke(t, "python_"+isolation+".fine", "{}")
 	}
 }

@@ -53,7 +53,7 @@ func examples(t testing.TB) *gateway {
 // and without a complaint.
 func closeShared() (err error) {
 	if g := shared.gateway; g != nil {
-		live := g.checkLive()
+		shapes := g.checkShapes()
 		g.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-g.ended:
@@ -64,7 +64,7 @@ func closeShared() (err error) {
 		if code := g.cmd.ProcessState.ExitCode(); code != 0 {
 			err = fmt.Errorf("the shared gateway ended with exit code %d:\n%s", code, g.text())
 		}
-		err = errors.Join(err, live)
+		err = errors.Join(err, shapes)
 	}
 	for _, f := range sharedCleanups {
 		f()

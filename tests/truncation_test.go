@@ -36,7 +36,7 @@ func TestTruncation(t *testing.T) {
 		"nothing_but_newline": {"shell", attack{"echo", ""}, "\n", "", false},
 	}
 	h := newHome(t)
-	for _, isolation := range isolations {
+	for _, isolation := range attackIsolations {
 		byLanguage := map[string]map[string]attack{}
 		for name, p := range promises {
 			if byLanguage[p.language] == nil {

@@ -16,10 +16,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// live is what the engine says that a container is, as far as it may never be
+// shape is what the engine says that a container is, as far as it may never be
 // otherwise. What differs between packs is replaced by a word: the golden files
-// in testdata/live are the shapes of all containers of all tests.
-type live struct {
+// in testdata/shapes are the shapes of all containers of all tests.
+type shape struct {
 	Config struct {
 		User                           string
 		Entrypoint, Env, Labels        []string `json:",omitempty"`
@@ -42,7 +42,7 @@ type live struct {
 	Mounts []string
 }
 
-// engineView is the engine's own form of the parts that live has in another.
+// engineView is the engine's own form of the parts that a shape has in another.
 type engineView struct {
 	ID     string
 	Config struct {
@@ -79,11 +79,11 @@ type engineView struct {
 	}
 }
 
-var updateLive = flag.Bool("update.live", false, "write what the containers of this run are into testdata/live")
+var updateShapes = flag.Bool("update.shapes", false, "write what the containers of this run are into testdata/shapes")
 
-// checkLive compares every container that a gateway has now with the shape that
+// checkShapes compares every container that a gateway has now with the shape that
 // its role must have. It is the end of every suite, and costs two commands.
-func (g *gateway) checkLive() error {
+func (g *gateway) checkShapes() error {
 	args := []string{"ps", "-aq", "--no-trunc", "--filter", "label=attune.gateway=" + g.id}
 	ids, err := exec.Command("docker", args...).Output()
 	if g.unisolated || err != nil || len(ids) == 0 {
@@ -117,8 +117,8 @@ func (g *gateway) check(c engineView) error {
 	if err := encoder.Encode(g.shape(c, role)); err != nil {
 		return err
 	}
-	golden := filepath.Join("testdata", "live", role+".json")
-	if *updateLive {
+	golden := filepath.Join("testdata", "shapes", role+".json")
+	if *updateShapes {
 		return os.WriteFile(golden, got.Bytes(), 0o644)
 	}
 	want, err := os.ReadFile(golden)
@@ -137,7 +137,7 @@ var (
 )
 
 // shape puts a word in the place of all that may differ.
-func (g *gateway) shape(c engineView, role string) (l live) {
+func (g *gateway) shape(c engineView, role string) (l shape) {
 	pack, runtime := c.Config.Labels["attune.pack"], c.Config.Labels["attune.runtime"]
 	word := func(text string) string {
 		text = strings.ReplaceAll(text, "/opt/attune/packs/"+pack, "/opt/attune/packs/<pack>")
