@@ -14,6 +14,10 @@ import (
 // attack is tried in each.
 var attackIsolations = []string{"process"}
 
+// attackConcurrency is how many executions share an instance where siblings
+// matter.
+const attackConcurrency = 1
+
 // attack is code that does harm. Python and Node define main(params, context),
 // which is a handler as it stands; as a script its result is printed. Shell is a
 // script alone.

@@ -1,12 +1,14 @@
 package tests
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestEscapes: whatever an action tries against the agent, its siblings, the
@@ -19,9 +21,11 @@ func TestEscapes(t *testing.T) {
 	}
 	var raised []string
 	for _, isolation := range attackIsolations {
+		slots := fmt.Sprintf("output_format: json\ntimeout: 60\nconcurrency: %d\n", attackConcurrency)
 		ref := h.attacks(t, "python", isolation, "", map[string]attack{
-			"escape": {escape, "output_format: json\ntimeout: 60\n"},
-			"fine":   python("import os\nreturn sorted(os.listdir('/tmp'))", "output_format: json\n"),
+			"escape": {escape, slots},
+			"fine":   python("import os\nreturn sorted(os.listdir(os.environ['HOME']))", slots),
+			"victim": python("import os, time\nwhile not os.path.exists(os.path.dirname(__file__) + '/../gate'): time.sleep(0.02)\nreturn 'alive'", slots),
 		})
 		raised = append(raised, filepath.Join(h.packs, ref, "raised"))
 		write(t, raised[len(raised)-1], string(program), 0o755)
@@ -40,6 +44,9 @@ func TestEscapes(t *testing.T) {
 	bridge := bridgeAddress(t)
 	sandboxed(t, func(t *testing.T, _, isolation string) {
 		ref := "python_" + isolation
+		victim := make(chan answer, 1)
+		go func() { victim <- g.invoke(t, ref+".victim", "{}") }()
+		eventually(t, 20*time.Second, "a sibling runs", func() bool { return len(g.instances(t, ref)) > 0 })
 		normal := g.mustInvoke(t, ref+".fine", "{}").body
 		before := g.instances(t, ref)
 		a := g.mustInvoke(t, ref+".escape", `{"port":`+gateway+`,"bridge":"`+bridge+`"}`)
@@ -50,7 +57,7 @@ func TestEscapes(t *testing.T) {
 			Looked   struct{ Directories, Files, Processes int }
 		}
 		decode(t, a.body, &saw)
-		if len(saw.Tried) < 60 || saw.Looked.Directories < 500 || saw.Looked.Files < 100 || saw.Looked.Processes < 1 {
+		if len(saw.Tried) < 60 || saw.Looked.Directories < 500 || saw.Looked.Files < 100 || saw.Looked.Processes < attackConcurrency {
 			t.Fatalf("too little was tried: %s", a.body)
 		}
 		for what, got := range saw.Tried {
@@ -58,11 +65,15 @@ func TestEscapes(t *testing.T) {
 				t.Errorf("%s was possible", what)
 			}
 		}
-		if want := []string{"/tmp"}; !slices.Equal(saw.Writable, want) {
-			t.Errorf("writable are %v, want %v", saw.Writable, want)
+		if len(saw.Writable) != 1 || saw.Writable[0] != "/tmp" && filepath.Dir(saw.Writable[0]) != "/tmp" {
+			t.Errorf("writable are %v, want the slot's own directory", saw.Writable)
 		}
 		if strings.HasPrefix(saw.UID, "0") || saw.UID == "" {
 			t.Errorf("a set-uid program runs as %q", saw.UID)
+		}
+		write(t, filepath.Join(h.packs, ref, "gate"), "", 0o644)
+		if a := <-victim; a.status != 200 || a.body != "\"alive\"\n" {
+			t.Errorf("a sibling of the attack = %d %s", a.status, a.body)
 		}
 		if got := g.mustInvoke(t, ref+".fine", "{}").body; got != normal {
 			t.Errorf("the next call = %s, before: %s", got, normal)
@@ -232,6 +243,9 @@ def main(params, context):
     for pid in processes():
         looked += 1
         against(tried, pid)
+    for name in os.listdir("/tmp"):
+        if "/tmp/" + name != os.environ["HOME"]:
+            tried["a sibling's files"] = attempt(lambda: os.listdir("/tmp/" + name))
     for uid in [0, 1000, 65532, 65534, 61000, 61001]:
         tried["becoming uid %d" % uid] = attempt(lambda: os.setresuid(uid, uid, uid))
         tried["becoming gid %d" % uid] = attempt(lambda: os.setresgid(uid, uid, uid))
