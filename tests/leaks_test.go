@@ -37,6 +37,9 @@ func TestLeaks(t *testing.T) {
 		planted := g.mustInvoke(t, ref+".plant", `{"plant":true}`)
 		if language != "shell" {
 			for what, result := range planted.value(t) {
+				if strings.HasPrefix(what, "a key of") {
+					continue // whether there are any is the engine's choice; none may be found
+				}
 				if result != "done" && !slices.Contains(unreachable, what) {
 					t.Errorf("could not plant %s: %v", what, result)
 				}
@@ -47,7 +50,12 @@ func TestLeaks(t *testing.T) {
 		}
 		after := g.mustInvoke(t, ref+".find", `{"find":true}`).body
 		if isolation == "worker" {
-			t.Logf("a worker keeps, as documented:\n%s", cmp.Diff(before, after))
+			was, is := map[string]any{}, map[string]any{}
+			decode(t, before, &was)
+			decode(t, after, &is)
+			if cmp.Equal(was["memory"], is["memory"]) {
+				t.Errorf("a worker's memory is new: %v; the documentation says otherwise", is["memory"])
+			}
 		} else if diff := cmp.Diff(before, after); diff != "" {
 			t.Errorf("POST /invoke/%s.find before and after plant (-before +after):\n%s", ref, diff)
 		}
@@ -70,7 +78,7 @@ func TestLeaks(t *testing.T) {
 }
 
 // unreachable is what the sandbox keeps from being planted at all.
-var unreachable = []string{"a file in /dev/shm", "a file in /dev/mqueue", "a message queue", "a key of the session", "a key of the user"}
+var unreachable = []string{"a file in /dev/shm", "a file in /dev/mqueue", "a message queue"}
 
 // TestLeaksOfTheKernel: System V objects belong to no process and to no
 // directory. An instance that has one is not used again.
