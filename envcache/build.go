@@ -33,6 +33,9 @@ const grace = 30 * time.Second
 // A builder that comes back with an error has failed for good: the caller
 // records that, and then removes it.
 func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Container, error) {
+	if shared, err := c.share(ctx, f, d); shared || err != nil {
+		return nil, err
+	}
 	started := time.Now()
 	builder, err := c.builder(ctx, f, d)
 	if err != nil {
@@ -60,7 +63,8 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 	claimed, err := c.volume.claim(builder.Labels()[labelAttempt], c.Limits.Lease)
 	c.Fault(PointClaimed)
 	if err == nil {
-		err = c.finish(ctx, f, d, claimed, started)
+		pure := builder.Labels()[labelPure] != ""
+		err = c.finish(ctx, f, d, claimed, pure, started)
 	}
 	switch {
 	case err == nil:
@@ -77,10 +81,10 @@ func (c *Cache) build(ctx context.Context, f *flight, d digested) (container.Con
 
 // finish verifies and publishes a claimed attempt. One that is gone was taken
 // over by another gateway, which held this one for dead.
-func (c *Cache) finish(ctx context.Context, f *flight, d digested, claimed string, started time.Time) error {
+func (c *Cache) finish(ctx context.Context, f *flight, d digested, claimed string, pure bool, started time.Time) error {
 	c.at(f, PhaseVerify, nil)
 	path := c.volume.attempt(claimed)
-	err := c.verify(ctx, f.recipe, d, path, started)
+	err := c.verify(ctx, f.recipe, d, path, pure, started)
 	c.Fault(PointVerified)
 	if err == nil {
 		c.at(f, PhasePublish, nil)
@@ -187,18 +191,10 @@ func (c *Cache) unjudged(builder container.Container, digest string, state conta
 
 // start makes the attempt's directory and its builder.
 func (c *Cache) start(ctx context.Context, r *Recipe, d digested) (container.Container, error) {
-	free, err := c.volume.free()
+	attempt, err := c.attemptAt(d.digest)
 	if err != nil {
 		return nil, err
 	}
-	if free < c.Limits.FreeSpace {
-		return nil, ErrStorageFull
-	}
-	attempt := d.digest + "." + randomName()[:8]
-	if err := os.Mkdir(c.volume.attempt(attempt), 0o755); err != nil {
-		return nil, err
-	}
-	c.Fault(PointAttempt)
 	created, err := c.create(ctx, r, d, attempt)
 	if err != nil {
 		if !c.volume.hasAttempt(attempt) {
@@ -217,6 +213,23 @@ func (c *Cache) start(ctx context.Context, r *Recipe, d digested) (container.Con
 	}
 	c.Fault(PointStarted)
 	return created, nil
+}
+
+// attemptAt makes the directory of an attempt, if there is room.
+func (c *Cache) attemptAt(digest string) (string, error) {
+	free, err := c.volume.free()
+	if err != nil {
+		return "", err
+	}
+	if free < c.Limits.FreeSpace {
+		return "", ErrStorageFull
+	}
+	attempt := digest + "." + randomName()[:8]
+	if err := os.Mkdir(c.volume.attempt(attempt), 0o755); err != nil {
+		return "", err
+	}
+	c.Fault(PointAttempt)
+	return attempt, nil
 }
 
 func (c *Cache) create(ctx context.Context, r *Recipe, d digested, attempt string) (container.Container, error) {

@@ -4,7 +4,9 @@
 // Safety depends on no lock, clock or TTL: an attempt is built where nobody
 // looks, verified, and published by one atomic rename onto a name that is the
 // digest of everything it was made from. Leases and the engine's container
-// names only save work: they see to it that one builder runs at a time.
+// names only save work: they see to it that one builder runs at a time. Where
+// another pack has what was made from the very same, an attempt is a copy of that,
+// compared file by file with what was published.
 package envcache
 
 import (
@@ -33,7 +35,7 @@ type Options struct {
 	GatewayID  string
 	AgentDir   string            // holds the agent
 	CADir      string            // holds the certificate bundle; empty = none
-	SecretsDir string            // of this volume's gateways, in memory; empty = a directory of the volume
+	SecretsDir string            // of this volume's gateways, in memory; empty where no index has credentials
 	Vars       map[string]string // process variables of builders: index settings
 	Indexes    map[string]Index  // that packs may choose, by NAME or NAME.RUNTIME
 	Network    container.Network // of builders
@@ -64,6 +66,9 @@ type Limits struct {
 	Keep        int           // generations of an environment that pruning leaves, the serving one among them [2]
 	PruneAfter  time.Duration // how long a generation that nobody needs stays [1 h]
 	CacheBytes  int64         // of all packs' downloads; 0 = none are kept [1 GiB]
+	// Share is how old versions may be that an installer chose for another pack of
+	// equal inputs, for that pack's environment to be copied; 0 = never [24 h].
+	Share time.Duration
 }
 
 // Cache makes and finds environments. Its methods may be called concurrently.
@@ -89,6 +94,7 @@ type Cache struct {
 	workers int             // that carry out the plan
 	queued  int
 	times   []time.Duration // of the last builds, for Retry-After
+	sources map[string]int  // generations that are being copied
 }
 
 // New prepares the volume.
@@ -108,6 +114,7 @@ func New(o Options) (*Cache, error) {
 		slots:   make(chan struct{}, o.Limits.Concurrency),
 		flights: make(map[key]*flight),
 		planned: make(map[key]*Recipe),
+		sources: make(map[string]int),
 		hub:     newHub(),
 	}
 	if err := c.volume.init(); err != nil {

@@ -50,6 +50,7 @@ func (c *Cache) Rebuild(r *Recipe) error {
 		w.Epoch++
 		w.Refused = ""
 		w.wants(d.askedIn(w.Epoch))
+		w.Rebuilt = w.Digest
 	})
 }
 

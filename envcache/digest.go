@@ -170,7 +170,9 @@ func (c *Cache) advance(r *Recipe, d digested) error {
 		}
 		// The number first: a gateway that dies in between leaves a pointer that
 		// its successor moves forward, never one that another moves back.
-		if d.revision > w.Shown {
+		// Of one revision there may be two: a gateway that still has older files
+		// of the pack follows a rebuild that another has asked for.
+		if d.revision > w.Shown || len(w.History) == 0 || w.History[0] != d.digest {
 			w.shows(d.digest, d.revision)
 			if err := c.volume.setWish(r.Pack, r.Runtime.Name, w); err != nil {
 				return err

@@ -39,19 +39,20 @@ const (
 	downloadsSize = "size" // in bytes, decimal; its mtime is the last use
 )
 
-// useDownloads shows a builder the downloads of its pack's former builds.
-func (c *Cache) useDownloads(spec *container.Spec, r *Recipe, in inputs, attempt string) error {
+// useDownloads shows a builder the downloads of its pack's former builds; fresh
+// says that there are none.
+func (c *Cache) useDownloads(spec *container.Spec, r *Recipe, in inputs, attempt string) (fresh bool, err error) {
 	vars := r.Runtime.Dependencies.CacheVars
 	if c.Limits.CacheBytes == 0 || len(vars) == 0 {
-		return nil
+		return true, nil
 	}
 	key := in.Identity + "." + r.Runtime.Name
 	if in.code != "" {
 		key += "." + in.code
 	}
-	dir, err := c.volume.takeDownloads(attempt, key)
+	dir, fresh, err := c.volume.takeDownloads(attempt, key)
 	if err != nil {
-		return fmt.Errorf("take the downloads of pack %s: %w", r.Pack, err)
+		return false, fmt.Errorf("take the downloads of pack %s: %w", r.Pack, err)
 	}
 	mount := c.mount(dir, runtimes.CacheDir)
 	mount.ReadOnly = false
@@ -59,38 +60,38 @@ func (c *Cache) useDownloads(spec *container.Spec, r *Recipe, in inputs, attempt
 	for name, template := range vars {
 		value, err := runtimes.ExpandString(template, map[string]string{runtimes.VarCacheDir: mount.Target})
 		if err != nil {
-			return fmt.Errorf("runtime %s: %w", r.Runtime.Name, err)
+			return false, fmt.Errorf("runtime %s: %w", r.Runtime.Name, err)
 		}
 		setVars(spec, name+"="+value)
 	}
-	return nil
+	return fresh, nil
 }
 
 // takeDownloads moves a pack's directory to the builder of an attempt, or makes
 // an empty one.
-func (v volume) takeDownloads(attempt, key string) (string, error) {
+func (v volume) takeDownloads(attempt, key string) (data string, fresh bool, err error) {
 	for _, dir := range []string{v.allIdle(), v.allBusy()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
 	taken := v.busy(attempt, key)
-	data := filepath.Join(taken, downloadsData)
-	err := os.Rename(v.idle(key), taken)
+	data = filepath.Join(taken, downloadsData)
+	err = os.Rename(v.idle(key), taken)
 	switch {
 	case err == nil:
 		now := time.Now()
-		return data, os.Chtimes(taken, now, now) // sweepDownloads counts from here
+		return data, false, os.Chtimes(taken, now, now) // sweepDownloads counts from here
 	case !errors.Is(err, fs.ErrNotExist):
-		return "", err
+		return "", false, err
 	}
 	if err := os.Mkdir(taken, 0o700); err != nil {
-		return "", err
+		return "", false, err
 	}
 	if err := os.Mkdir(data, 0o700); err != nil {
-		return "", err
+		return "", false, err
 	}
-	return data, give(data)
+	return data, true, give(data)
 }
 
 // returnDownloads gives back what a builder had, after the builder is gone. What
@@ -214,9 +215,16 @@ func (c *Cache) sweepDownloads() error {
 // unequip if the builder isn't created.
 func (c *Cache) equip(spec *container.Spec, r *Recipe, in inputs, attempt string) error {
 	c.sweep()
-	err := c.useDownloads(spec, r, in, attempt)
+	err := c.useView(spec, r, in, attempt)
+	fresh := false
+	if err == nil {
+		fresh, err = c.useDownloads(spec, r, in, attempt)
+	}
 	if err == nil {
 		err = c.useIndex(spec, r, attempt)
+	}
+	if fresh && r.shareable(in) {
+		spec.Labels[labelPure] = "true"
 	}
 	slices.Sort(spec.Env)
 	return err
@@ -224,12 +232,12 @@ func (c *Cache) equip(spec *container.Spec, r *Recipe, in inputs, attempt string
 
 // unequip takes back what a builder had; the builder is gone.
 func (c *Cache) unequip(attempt string) error {
-	return errors.Join(c.volume.dropSecret(attempt), c.returnDownloads(attempt))
+	return errors.Join(c.volume.dropSecret(attempt), c.volume.dropView(attempt), c.returnDownloads(attempt))
 }
 
 // sweep removes what dead gateways left of builders' equipment.
 func (c *Cache) sweep() {
-	if err := errors.Join(c.volume.sweepSecrets(), c.sweepDownloads()); err != nil {
+	if err := errors.Join(c.volume.sweepByAttempt(c.volume.memory), c.volume.sweepByAttempt(c.volume.views()), c.sweepDownloads()); err != nil {
 		c.Log.Warn("leftovers of builders could not be removed", "error", err)
 	}
 }

@@ -178,7 +178,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, attempt := range []string{live, dead} {
-		if _, err := c.volume.takeDownloads(attempt, attempt+".sh"); err != nil {
+		if _, _, err := c.volume.takeDownloads(attempt, attempt+".sh"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.volume.writeSecret(attempt, "secret"); err != nil {
@@ -199,7 +199,7 @@ func TestSweep(t *testing.T) {
 		return strings.Join(all, " ")
 	}
 	c.sweep()
-	if got := names(c.volume.secrets()); got != "live" {
+	if got := names(c.volume.memory); got != "live" {
 		t.Errorf("credentials of %q are left, want those of the running builder", got)
 	}
 	if got := names(c.volume.allBusy()); got != "dead live" {

@@ -25,6 +25,7 @@ const (
 	PhaseCreate    Phase = "create"    // the builder container is being made
 	PhaseInstall   Phase = "install"   // the builder runs
 	PhaseAdopt     Phase = "adopt"     // a builder that runs already is followed
+	PhaseCopy      Phase = "copy"      // another pack's environment of equal inputs is being copied
 	PhaseVerify    Phase = "verify"    // the result is checked
 	PhasePublish   Phase = "publish"   // it is made visible
 	PhasePublished Phase = "published" // done

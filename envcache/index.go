@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -105,16 +104,9 @@ func (c *Cache) indexSecrets(r *Recipe) []string {
 // credentialsFile is the name of the installer's file in its directory.
 const credentialsFile = "credentials"
 
-// secrets is where the files of running builders are. Nobody but the gateway
-// passes it; a builder is shown its own directory by a mount.
-func (v volume) secrets() string {
-	if v.memory != "" {
-		return v.memory
-	}
-	return filepath.Join(v.root, ".secrets")
-}
-
-func (v volume) secret(attempt string) string { return filepath.Join(v.secrets(), attempt) }
+// secret is where the file of a running builder is, in memory. Nobody but the
+// gateway passes the directory above; a builder is shown its own by a mount.
+func (v volume) secret(attempt string) string { return filepath.Join(v.memory, attempt) }
 
 // useIndex shows the index of a recipe to its builder: the address by process
 // variables, which whoever may inspect containers can read, and credentials by
@@ -151,8 +143,11 @@ func (c *Cache) useIndex(spec *container.Spec, r *Recipe, attempt string) error 
 
 // writeSecret makes the file that one builder may read.
 func (v volume) writeSecret(attempt, content string) (dir string, err error) {
+	if v.memory == "" {
+		return "", errors.New("there is no memory for them, and a disk is no place")
+	}
 	dir = v.secret(attempt)
-	if err := os.MkdirAll(v.secrets(), 0o700); err != nil {
+	if err := os.MkdirAll(v.memory, 0o700); err != nil {
 		return "", err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -175,24 +170,8 @@ func give(path string) error {
 
 // dropSecret removes what a builder that is gone could read.
 func (v volume) dropSecret(attempt string) error {
-	if attempt == "" || !filepath.IsLocal(attempt) {
+	if v.memory == "" || attempt == "" || !filepath.IsLocal(attempt) {
 		return nil
 	}
 	return os.RemoveAll(v.secret(attempt))
-}
-
-// sweepSecrets removes the files of builders whose attempts are gone: their
-// gateway died before it could.
-func (v volume) sweepSecrets() error {
-	entries, err := os.ReadDir(v.secrets())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var errs []error
-	for _, entry := range entries {
-		if !v.hasAttempt(entry.Name()) {
-			errs = append(errs, os.RemoveAll(v.secret(entry.Name())))
-		}
-	}
-	return errors.Join(append(errs, err)...)
 }

@@ -69,10 +69,10 @@ func TestIndexReachesTheBuilderAlone(t *testing.T) {
 	if strings.Contains(marker, "one.example") || strings.Contains(marker, "cret") || !strings.Contains(marker, "internal.sh") {
 		t.Errorf("marker = %s, want the index's name and nothing else of it", marker)
 	}
-	if left, err := os.ReadDir(c.volume.secrets()); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(c.volume.memory); err != nil || len(left) > 0 {
 		t.Errorf("credentials are left: %v, %v", left, err)
 	}
-	if info, err := os.Stat(c.volume.secrets()); err != nil || info.Mode().Perm() != 0o700 {
+	if info, err := os.Stat(c.volume.memory); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("everybody may look at the credentials' directory: %v", err)
 	}
 }
@@ -87,7 +87,7 @@ func TestSecretsGoWithTheirProgram(t *testing.T) {
 		left := map[Point]int{}
 		c.Fault = func(at Point) {
 			if at == PointStarted || at == PointExited {
-				entries, err := os.ReadDir(c.volume.secrets())
+				entries, err := os.ReadDir(c.volume.memory)
 				if err != nil {
 					t.Error(err)
 				}
@@ -116,7 +116,7 @@ func TestSecretsGoWithAFailedBuild(t *testing.T) {
 	r.engine.set(func(e *spyEngine) { e.create = func(container.Spec) error { return container.ErrUnavailable } })
 	change(t, recipe)
 	mustFail(t, c, recipe)
-	if left, err := os.ReadDir(c.volume.secrets()); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(c.volume.memory); err != nil || len(left) > 0 {
 		t.Errorf("credentials are left: %v, %v", left, err)
 	}
 	r.nothingLeft(t)
@@ -193,4 +193,17 @@ func TestScriptsAreOffUnlessAsked(t *testing.T) {
 	if got := install(); !strings.HasPrefix(got, "npm ci ") || !strings.HasSuffix(got, " --ignore-scripts") {
 		t.Errorf("with a lock file: install = %s, want npm ci without scripts", got)
 	}
+}
+
+// TestNoMemoryNoCredentials: they are never on a disk.
+func TestNoMemoryNoCredentials(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c, recipe := r.secretive(t, "true")
+	c.volume.memory = ""
+	if failed := mustFail(t, c, recipe); !failed.Infrastructure || !strings.Contains(failed.Error(), "no memory") {
+		t.Errorf("failure = %v", failed)
+	}
+	r.engine.wantBuilders(t, 0)
+	r.nothingLeft(t)
 }

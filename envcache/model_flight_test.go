@@ -125,6 +125,12 @@ func (p *modelProc) attempt(revision int64) modelOutcome {
 
 func (p *modelProc) build(revision int64) modelOutcome {
 	w := p.gateway.world
+	switch p.share() {
+	case modelBuilt:
+		return p.look(revision)
+	case modelAgain:
+		return modelAgain
+	}
 	b := p.builder()
 	if b == nil {
 		return modelAgain
@@ -165,6 +171,80 @@ func (p *modelProc) build(revision int64) modelOutcome {
 	p.cleanUp(b)
 	p.at(PointCleaned)
 	return p.look(revision)
+}
+
+// share publishes a copy of what another pack has.
+func (p *modelProc) share() modelOutcome {
+	g, w, d := p.gateway, p.gateway.world, p.digest
+	p.step("look for a source")
+	s := w.sources[d]
+	if s == nil {
+		return modelNone
+	}
+	p.step("hold the source")
+	if !s.there {
+		return modelNone
+	}
+	s.holds[g]++
+	defer func() {
+		if s.holds[g]--; s.holds[g] <= 0 {
+			delete(s.holds, g)
+		}
+	}()
+	p.at(PointSource)
+	p.step("find")
+	if b := w.named(d); b != nil && p.adoptable(b) {
+		return modelNone
+	}
+	p.step("mkdir")
+	a := &modelAttempt{digest: d, there: true}
+	w.attempts = append(w.attempts, a)
+	p.at(PointAttempt)
+	p.step("copy")
+	if !s.there {
+		w.violate("I7: a source was pruned while it was copied")
+	}
+	a.whole = s.whole
+	good := a.there && (a.whole || !w.has("listing"))
+	p.step("mark")
+	if good = good && a.there; good {
+		w.write(a)
+		a.marked = true
+	}
+	p.at(PointCopied)
+	published := false
+	if good {
+		p.step("rename")
+		if published = a.there; published {
+			w.publish(a)
+		}
+	}
+	p.at(PointPublished)
+	gone := !published && !a.there
+	p.step("discard attempt")
+	w.discard(a)
+	switch {
+	case gone:
+		return modelAgain
+	case published:
+		return modelBuilt
+	}
+	return modelNone
+}
+
+// adoptable removes a builder that isn't.
+func (p *modelProc) adoptable(b *modelBuilder) bool {
+	w := p.gateway.world
+	p.step("state")
+	judged := w.has("judged") && w.failures[p.digest].builder == b
+	switch {
+	case b.removed:
+	case b.running, b.exited && !judged && b.attempt.there:
+		return true
+	default:
+		p.cleanUp(b)
+	}
+	return false
 }
 
 // mine tells whether an attempt still has the name that this claim gave it.
@@ -236,16 +316,8 @@ func (p *modelProc) builder() *modelBuilder {
 	w, d := p.gateway.world, p.digest
 	for range 20 {
 		p.step("find")
-		if b := w.named(d); b != nil {
-			p.step("state")
-			judged := w.has("judged") && w.failures[d].builder == b
-			switch {
-			case b.removed:
-			case b.running, b.exited && !judged && b.attempt.there:
-				return b
-			default:
-				p.cleanUp(b)
-			}
+		if b := w.named(d); b != nil && p.adoptable(b) {
+			return b
 		}
 		p.step("mkdir")
 		a := &modelAttempt{digest: d, there: true}

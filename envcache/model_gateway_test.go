@@ -111,6 +111,9 @@ func (g *modelGateway) crash() {
 	for d := range w.references {
 		delete(w.references[d], g)
 	}
+	for _, s := range w.sources {
+		delete(s.holds, g)
+	}
 	g.procs, g.ready, g.paused, g.wants = nil, nil, false, w.manifest
 }
 

@@ -18,14 +18,16 @@ import (
 var follows = map[string][]Point{
 	"begin":                {PointDigest},
 	string(PointDigest):    {PointLeased, PointSealed},
-	string(PointLeased):    {PointSealed, PointAttempt, PointExited, PointReleased},
-	string(PointAttempt):   {PointAttempt, PointCreated, PointExited, PointReleased},
+	string(PointLeased):    {PointSealed, PointSource, PointAttempt, PointExited, PointReleased},
+	string(PointSource):    {PointAttempt, PointExited, PointReleased},
+	string(PointCopied):    {PointPublished},
+	string(PointAttempt):   {PointAttempt, PointCreated, PointCopied, PointExited, PointReleased},
 	string(PointCreated):   {PointStarted, PointAttempt, PointExited, PointReleased},
 	string(PointStarted):   {PointExited, PointReleased},
 	string(PointExited):    {PointClaimed, PointRecorded},
 	string(PointClaimed):   {PointVerified, PointReleased},
 	string(PointVerified):  {PointPublished},
-	string(PointPublished): {PointCleaned, PointRecorded, PointReleased},
+	string(PointPublished): {PointCleaned, PointRecorded, PointReleased, PointSealed, PointAttempt, PointExited},
 	string(PointCleaned):   {PointSealed, PointReleased},
 	string(PointSealed):    {PointPointed},
 	string(PointPointed):   {PointReleased},
@@ -91,6 +93,29 @@ var modelActions = map[string]func(w *modelWorld, choose chooser) bool{
 				delete(w.references[d], g)
 			}
 		}
+		return true
+	},
+	"donate": func(w *modelWorld, choose chooser) bool {
+		if s := w.sources[w.manifest]; s != nil && s.there {
+			return false
+		}
+		w.sources[w.manifest] = &modelSource{there: true, whole: true, holds: map[*modelGateway]int{}}
+		return true
+	},
+	"tamper": func(w *modelWorld, choose chooser) bool {
+		s := w.sources[w.manifest]
+		if s == nil || !s.there || !s.whole {
+			return false
+		}
+		s.whole = false
+		return true
+	},
+	"deprive": func(w *modelWorld, choose chooser) bool {
+		s := w.sources[w.manifest]
+		if s == nil || !s.there || len(s.holds) > 0 && w.has("source's reference") {
+			return false
+		}
+		s.there = false
 		return true
 	},
 	"reap":     func(w *modelWorld, choose chooser) bool { return w.alone("reap", (*modelProc).reap, choose) },
@@ -343,7 +368,7 @@ func TestModelNeedsEveryGuard(t *testing.T) {
 	}{
 		"noreplace": {"I3", 0}, "verify": {"I1", 0}, "claim": {"I1", 0}, "name": {"I2", 0}, "reference": {"I7", 0},
 		"reference first": {"I7", 0}, "revision": {"I6", 0}, "number first": {"I6", 3500}, "judged": {"I8", 0},
-		"second look": {"I8", 0}, "reaper's lease": {"I9", 3000}, "reaper's look": {"I9", 0},
+		"second look": {"I8", 0}, "listing": {"I1", 0}, "source's reference": {"I7", 0}, "reaper's lease": {"I9", 3000}, "reaper's look": {"I9", 0},
 	} {
 		t.Run(guard, func(t *testing.T) {
 			t.Parallel()

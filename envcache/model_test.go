@@ -43,6 +43,12 @@ type modelBuilder struct {
 	deadline        time.Duration
 }
 
+// modelSource is what another pack has of the same inputs.
+type modelSource struct {
+	there, whole bool
+	holds        map[*modelGateway]int
+}
+
 type modelFailure struct {
 	attempt int
 	until   time.Duration
@@ -68,6 +74,7 @@ type modelWorld struct {
 	store                   map[modelDigest]*modelAttempt
 	revision, shown         int64
 	wanted, pointer         modelDigest
+	sources                 map[modelDigest]*modelSource
 	failures                map[modelDigest]modelFailure
 	trash                   int
 	fileLocks               map[string]*modelProc
@@ -108,6 +115,7 @@ func newModelWorld(gateways int, shared, file bool, without string) *modelWorld 
 	w := &modelWorld{
 		shared: shared, file: file, without: without, manifest: 1,
 		edges: map[[2]string]bool{}, store: map[modelDigest]*modelAttempt{}, failures: map[modelDigest]modelFailure{},
+		sources:   map[modelDigest]*modelSource{},
 		fileLocks: map[string]*modelProc{}, references: map[modelDigest]map[*modelGateway]int{},
 		pruning: map[modelDigest]*modelProc{}, leases: map[modelDigest]modelLease{},
 		publications: map[modelDigest]int{}, deletions: map[modelDigest]int{},

@@ -8,11 +8,13 @@ type Point string
 const (
 	PointDigest    Point = "digest"    // the digest is known, nothing was touched
 	PointLeased    Point = "leased"    // both leases are held
+	PointSource    Point = "source"    // a generation to copy is held
 	PointAttempt   Point = "attempt"   // the attempt's directory exists
 	PointCreated   Point = "created"   // the builder exists
 	PointStarted   Point = "started"   // the builder runs
 	PointExited    Point = "exited"    // the builder has stopped
 	PointClaimed   Point = "claimed"   // the attempt was taken for verification
+	PointCopied    Point = "copied"    // the attempt is a whole copy and marked
 	PointVerified  Point = "verified"  // the attempt is whole and marked
 	PointPublished Point = "published" // the generation is visible
 	PointCleaned   Point = "cleaned"   // the builder and its attempt are gone
@@ -22,8 +24,13 @@ const (
 	PointReleased  Point = "released"  // the leases were given back
 )
 
-// Points lists all of them.
+// Points lists those of a build.
 var Points = []Point{
 	PointDigest, PointLeased, PointAttempt, PointCreated, PointStarted, PointExited, PointClaimed,
 	PointVerified, PointPublished, PointCleaned, PointSealed, PointPointed, PointRecorded, PointReleased,
+}
+
+// CopyPoints lists those of a build that finds another pack's to copy.
+var CopyPoints = []Point{
+	PointDigest, PointLeased, PointSource, PointAttempt, PointCopied, PointPublished, PointSealed, PointPointed, PointReleased,
 }

@@ -188,7 +188,7 @@ func isName(name string) bool {
 }
 
 // heartbeat repeats to other machines what this gateway uses: what it holds,
-// and what its containers show.
+// what it copies, and what its containers show.
 func (c *Cache) heartbeat(ctx context.Context) error {
 	if c.References == (noReferences{}) {
 		return nil
@@ -197,6 +197,11 @@ func (c *Cache) heartbeat(ctx context.Context) error {
 	for _, env := range c.ready.all() {
 		digests[env.Digest] = true
 	}
+	c.mu.Lock()
+	for digest := range c.sources {
+		digests[digest] = true
+	}
+	c.mu.Unlock()
 	found, err := c.Engine.Find(ctx, map[string]string{container.LabelGateway: c.GatewayID})
 	if err != nil {
 		return err // better an old list than a short one

@@ -181,12 +181,17 @@ func (r *Recipe) manifest(there map[string]string) (*runtimes.Manifest, func(str
 	return r.Runtime.ChooseManifest(has), has
 }
 
+// packChanged is a failure of its own each time: what becomes of it is noted in it.
+func packChanged() error {
+	return refuse("the pack's manifest was changed during the build; reload the packs")
+}
+
 // unchanged tells whether the pack still asks for what was built: the builder
 // read its files after the digest was made.
 func (r *Recipe) unchanged(in inputs) error {
 	manifests, err := r.manifests()
 	if err == nil && !maps.Equal(manifests, in.Manifests) {
-		return refuse("the pack's manifest was changed during the build; reload the packs")
+		return packChanged()
 	}
 	return err
 }

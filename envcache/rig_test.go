@@ -45,7 +45,7 @@ func (r *rig) gateway(t *testing.T, change func(*Options)) *Cache {
 	t.Helper()
 	o := Options{
 		Root: r.root, Engine: r.engine, GatewayID: "gw", AgentDir: TestAgentDir, Network: container.NetworkNone,
-		Local: NewFileLeaser(filepath.Join(r.root, ".locks")),
+		SecretsDir: filepath.Join(r.root, ".memory"), Local: NewFileLeaser(filepath.Join(r.root, ".locks")),
 		Limits: Limits{
 			Concurrency: 2, Queue: 32, Timeout: time.Minute, Waiter: patience,
 			Lease: 300 * time.Millisecond, PollMin: 5 * time.Millisecond, PollMax: 20 * time.Millisecond,

@@ -98,6 +98,18 @@ var scheduleActions = map[string]func(tb testing.TB, w *scheduleWorld, choose ch
 		})
 		return true
 	},
+	"donate": func(_ testing.TB, w *scheduleWorld, _ chooser) bool {
+		if err := w.donate(); err != nil {
+			w.violate("%v", err)
+		}
+		return true
+	},
+	"tamper": func(_ testing.TB, w *scheduleWorld, _ chooser) bool {
+		if err := w.tamper(); err != nil {
+			w.violate("%v", err)
+		}
+		return true
+	},
 	"reap": func(_ testing.TB, w *scheduleWorld, choose chooser) bool {
 		cache := w.any(choose).cache
 		w.calls.Go(func() {
@@ -115,7 +127,7 @@ var scheduleActions = map[string]func(tb testing.TB, w *scheduleWorld, choose ch
 // scheduleActionNames has the frequent actions more than once. It begins with
 // none, which is what actions that don't matter shrink to.
 var scheduleActionNames = func() []string {
-	frequent := map[string]int{"steps": 8, "step": 2, "ask": 3, "builder": 3, "time": 2}
+	frequent := map[string]int{"steps": 8, "step": 2, "ask": 3, "builder": 3, "time": 2, "donate": 2}
 	names := []string{nothing}
 	for _, name := range slices.Sorted(maps.Keys(scheduleActions)) {
 		names = append(names, slices.Repeat([]string{name}, max(1, frequent[name]))...)

@@ -29,6 +29,7 @@ const (
 type scheduleWorld struct {
 	root     string
 	recipes  []*Recipe // one per revision of the pack
+	donors   []*Recipe // of another pack with the same
 	latest   int
 	engine   *memEngine
 	leases   *memLeases // with a TTL; nil = none
@@ -42,6 +43,7 @@ type scheduleWorld struct {
 	calls  sync.WaitGroup
 	trace  []string
 
+	donated map[string]bool // digests of the other pack
 	inodes  map[string]uint64
 	pruning atomic.Int64 // prunes under way
 	pruned  bool         // there were some since the last look
@@ -65,7 +67,7 @@ type scheduleGateway struct {
 func newScheduleWorld(tb testing.TB, root string, revisions, gateways int, shared, file bool) *scheduleWorld {
 	w := &scheduleWorld{
 		root: filepath.Join(root, "envs"), file: file, engine: &memEngine{failures: map[string]int{}},
-		inodes: map[string]uint64{}, digests: map[string]bool{},
+		donated: map[string]bool{}, inodes: map[string]uint64{}, digests: map[string]bool{},
 	}
 	w.engine.started = w.builderStarted
 	if shared {
@@ -85,6 +87,9 @@ func newScheduleWorld(tb testing.TB, root string, revisions, gateways int, share
 			tb.Fatal(err)
 		}
 		w.recipes = append(w.recipes, scheduleRecipe(dir, i))
+		donor := *w.recipes[i]
+		donor.Pack = "donor"
+		w.donors = append(w.donors, &donor)
 	}
 	for i := range gateways {
 		g := &scheduleGateway{world: w, id: fmt.Sprint("g", i)}
@@ -100,7 +105,7 @@ func scheduleRecipe(dir string, revision int) *Recipe {
 		Runtime: &runtimes.Runtime{
 			Name:         "sh",
 			Interpreter:  runtimes.Interpreter{Binary: "/bin/sh"},
-			Environment:  runtimes.Environment{EnvType: "scripted", CreateCommand: []string{"/bin/true"}, VerifyCommand: []string{"/bin/true"}},
+			Environment:  runtimes.Environment{EnvType: "scripted", CreateCommand: []string{"/bin/true"}, VerifyCommand: []string{"/bin/true"}, Share: true},
 			Dependencies: runtimes.Dependencies{ManifestFile: "deps.txt", InstallCommand: []string{"/bin/true"}},
 		},
 	}
@@ -116,7 +121,7 @@ func (g *scheduleGateway) start(tb testing.TB) {
 		Limits: Limits{
 			Concurrency: 2, Queue: 32, Timeout: 15 * time.Minute, Waiter: scheduleWaiter,
 			Lease: scheduleLease, PollMin: 250 * time.Millisecond, PollMax: 2 * time.Second,
-			FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 1 << 30, CPU: 1, Keep: 1,
+			FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 1 << 30, CPU: 1, Keep: 1, Share: 24 * time.Hour,
 		},
 	}
 	gate := g.gate
@@ -246,6 +251,9 @@ func (w *scheduleWorld) whole(digest string) string {
 	if marker, err := v.published(digest); err != nil || marker == nil {
 		return fmt.Sprintf("%s with marker %+v, %v", digest, marker, err)
 	}
+	if content, err := os.ReadFile(filepath.Join(v.generation(digest), "whole")); err == nil && len(content) > 0 {
+		return digest + " with what was done to another's"
+	}
 	_, whole := os.Stat(filepath.Join(v.generation(digest), "whole"))
 	_, partial := os.Stat(filepath.Join(v.generation(digest), "partial"))
 	if whole != nil || partial == nil {
@@ -263,6 +271,9 @@ func (w *scheduleWorld) check() string {
 	}
 	for _, entry := range entries {
 		digest := entry.Name()
+		if w.donated[digest] {
+			continue // may be tampered with
+		}
 		if fault := w.whole(digest); fault != "" {
 			w.violate("I1: published: %s", fault)
 		}
@@ -344,4 +355,55 @@ func (w *scheduleWorld) checkPointer(v volume) {
 		w.violate("I1: the pointer leads to %s", fault)
 	}
 	w.pointer = pointer
+}
+
+// donate publishes what another pack has of the latest revision.
+func (w *scheduleWorld) donate() error {
+	v, r, cache := volume{root: w.root}, w.donors[w.latest], w.gateways[0].cache
+	identity, err := v.packIdentity(r.Pack)
+	if err != nil {
+		return err
+	}
+	in, err := cache.inputs(r, identity)
+	if err != nil {
+		return err
+	}
+	attempt := v.attempt(in.digest() + ".donated")
+	err = errors.Join(os.Mkdir(attempt, 0o755), os.WriteFile(filepath.Join(attempt, "whole"), nil, 0o444))
+	if err != nil {
+		return err
+	}
+	size, err := sealTree(attempt, "", cache.Limits)
+	if err != nil {
+		return err
+	}
+	listing, err := writeListing(attempt)
+	if err != nil {
+		return err
+	}
+	err = cache.mark(attempt, Marker{
+		Digest: in.digest(), Inputs: in, Image: in.Image, Pure: true, Listing: listing,
+		Bytes: size.bytes, Files: size.files, BuiltAt: time.Now().UTC().Format(time.RFC3339Nano),
+	})
+	if err != nil {
+		return err
+	}
+	w.donated[in.digest()] = true
+	_, err = v.publish(attempt, in.digest())
+	return errors.Join(err, v.discard(attempt))
+}
+
+// tamper lays hands on all that was donated.
+func (w *scheduleWorld) tamper() error {
+	for digest := range w.donated {
+		file := filepath.Join(volume{root: w.root}.generation(digest), "whole")
+		err := os.Chmod(file, 0o644)
+		if err == nil {
+			err = os.WriteFile(file, []byte("evil"), 0o444)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

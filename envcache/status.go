@@ -39,13 +39,15 @@ type Status struct {
 	Attempt    int        `json:"attempt,omitempty"`
 	NextRetry  *time.Time `json:"next_retry,omitempty"`
 	// What follows is about the generation that serves.
-	Image    string     `json:"image,omitempty"`    // ID of the image it was built in
-	BuiltBy  string     `json:"built_by,omitempty"` // gateway ID
-	BuiltAt  *time.Time `json:"built_at,omitempty"`
-	BuildMS  int64      `json:"build_ms,omitempty"`
-	Bytes    int64      `json:"bytes,omitempty"`
-	Files    int64      `json:"files,omitempty"`
-	Packages []Package  `json:"packages,omitempty"` // in Show only: what was installed, by name
+	Image   string     `json:"image,omitempty"`    // ID of the image it was built in
+	BuiltBy string     `json:"built_by,omitempty"` // gateway ID
+	BuiltAt *time.Time `json:"built_at,omitempty"`
+	BuildMS int64      `json:"build_ms,omitempty"`
+	Bytes   int64      `json:"bytes,omitempty"`
+	Files   int64      `json:"files,omitempty"`
+	// SharedFrom is set where it is a copy of another pack's build.
+	SharedFrom *Origin   `json:"shared_from,omitempty"`
+	Packages   []Package `json:"packages,omitempty"` // in Show only: what was installed, by name
 	// Generations are in Show only: those on the volume, the newest first.
 	Generations []Generation `json:"generations,omitempty"`
 }
@@ -91,6 +93,7 @@ func (c *Cache) Status(r *Recipe) (Status, error) {
 	}
 	if marker != nil {
 		s.serves(marker)
+		s.SharedFrom = c.volume.origin(marker)
 	}
 	if s.Serving == d.digest {
 		s.State = StateReady

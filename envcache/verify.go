@@ -25,7 +25,7 @@ type treeSize struct{ bytes, files int64 }
 // verify treats what a builder left as hostile: it checks and owns the tree,
 // lets the interpreter show that it runs, and writes the marker. Repeating it
 // changes nothing.
-func (c *Cache) verify(ctx context.Context, r *Recipe, d digested, attempt string, started time.Time) error {
+func (c *Cache) verify(ctx context.Context, r *Recipe, d digested, attempt string, pure bool, started time.Time) error {
 	// What came out of the builder under these names is not ours.
 	for _, name := range []string{markerFile, listingFile} {
 		if err := os.RemoveAll(filepath.Join(attempt, name)); err != nil {
@@ -57,7 +57,7 @@ func (c *Cache) verify(ctx context.Context, r *Recipe, d digested, attempt strin
 		return fmt.Errorf("list the environment: %w", err)
 	}
 	return c.mark(attempt, Marker{
-		Digest: d.digest, Inputs: d.inputs, Builder: c.GatewayID, Image: d.inputs.Image,
+		Digest: d.digest, Inputs: d.inputs, Builder: c.GatewayID, Image: d.inputs.Image, Pure: pure,
 		Bytes: size.bytes, Files: size.files, Packages: installed, Listing: listing,
 		BuiltAt: time.Now().UTC().Format(time.RFC3339Nano), BuildMS: time.Since(started).Milliseconds(),
 	})

@@ -25,7 +25,7 @@ const listingFile = ".attune-files"
 // rests on (publishing once, never by halves) is here, and asks no lock.
 type volume struct {
 	root   string
-	memory string // for secrets; empty = below root
+	memory string // for secrets; empty = there are none
 }
 
 // Directories of the volume. Names that begin with a dot can't be pack refs.
@@ -72,6 +72,9 @@ type Marker struct {
 	BuildMS int64  `json:"build_ms"`
 	Image   string `json:"image"`
 	Listing string `json:"listing,omitempty"` // SHA-256 of the list of files
+	// Pure says that nothing but the inputs has decided what is in it: see share.
+	Pure   bool    `json:"pure,omitempty"`
+	Origin *Origin `json:"origin,omitempty"` // of a copy
 	// Packages are what the installer has put there, by name.
 	Packages []Package `json:"packages,omitempty"`
 }

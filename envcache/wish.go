@@ -23,6 +23,9 @@ type wish struct {
 	// Refused is the generation that somebody went back from: as long as the
 	// pack's files ask for it, Digest serves in its place.
 	Refused string `json:"refused,omitempty"`
+	// Rebuilt is the generation that somebody asked to be built anew, which a
+	// copy of another would not be.
+	Rebuilt string `json:"rebuilt,omitempty"`
 	// History lists the generations that the pointer led to, the newest first.
 	History []string `json:"history,omitempty"`
 }
@@ -71,7 +74,7 @@ func (v volume) wish(pack, runtime string) (wish, error) {
 
 // check: digests become paths.
 func (w *wish) check() error {
-	for _, digest := range append([]string{w.Digest, w.Refused}, w.History...) {
+	for _, digest := range append([]string{w.Digest, w.Refused, w.Rebuilt}, w.History...) {
 		if digest != "" && !digestGrammar.MatchString(digest) {
 			return fmt.Errorf("%.40q is no digest", digest)
 		}

@@ -117,8 +117,8 @@ func (c *check) environment() {
 // none checks that nothing is said about environments that there won't be.
 func (c *check) none() {
 	env := c.runtime.Environment
-	if len(env.CreateCommand)+len(env.FinishCommand)+len(env.VerifyCommand)+len(env.Mounts) > 0 || env.InterpreterPath != "" {
-		c.doc.Faultf(at("environment"), "environment has commands, but no env_type: name it, for example virtualenv")
+	if len(env.CreateCommand)+len(env.FinishCommand)+len(env.VerifyCommand)+len(env.Mounts) > 0 || env.InterpreterPath != "" || env.Share {
+		c.doc.Faultf(at("environment"), "environment has settings, but no env_type: name it, for example virtualenv")
 	}
 	if c.doc.Has("dependencies") {
 		c.doc.Faultf(at("dependencies"), "dependencies need an environment to go into: add one with an env_type")

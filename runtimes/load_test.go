@@ -201,7 +201,7 @@ env_vars: {ATTUNE_X: 1, "A B": "{interpreter}", C: {value: x, operation: add}}
 		"commands without an environment": {
 			"name: x\nimage: x\nenvironment: {env_type: none, create_command: [a]}\ndependencies: {manifest_file: a, install_command: [a]}\nenv_vars: {A: '{env_dir}'}\n",
 			[]string{
-				"r.yaml:3: environment has commands, but no env_type: name it, for example virtualenv",
+				"r.yaml:3: environment has settings, but no env_type: name it, for example virtualenv",
 				"r.yaml:4: dependencies need an environment to go into: add one with an env_type",
 				"r.yaml:5: {env_dir} has no value in env_vars.A: there is {pack_dir}, {packs_dir}",
 			},

@@ -55,6 +55,11 @@ type Environment struct {
 	FinishCommand   []string `yaml:"finish_command"`   // runs in the builder after dependencies were installed
 	VerifyCommand   []string `yaml:"verify_command"`   // must exit 0 in a throwaway container before the environment is published
 	InterpreterPath string   `yaml:"interpreter_path"` // replaces Interpreter.Binary; may use {env_dir}
+	// Share lets a pack have a copy of what was built for another from the same
+	// inputs. Then builders of packs without code of their own see only the files
+	// that decide what is installed, and what an environment holds must not tell
+	// where it lies: one that does is built anew.
+	Share bool `yaml:"share"`
 	// Mounts show parts of the environment at further paths of an instance.
 	// Node needs it: import and require walk up from the pack's directory.
 	Mounts []EnvironmentMount `yaml:"mounts"`

@@ -73,7 +73,7 @@ func TestComposeServes(t *testing.T) {
 			t.Errorf("containers of the gateway are left after down: %v", left)
 		}
 		// Down keeps the volumes: what it names is there to be removed.
-		dockerLines(t, "volume", "rm", project+"_envs", project+"_redis_data")
+		dockerLines(t, "volume", "rm", project+"_envs", project+"_redis_data", project+"_secrets")
 	})
 	since := time.Now() // it builds ahead
 	if out, err := script("up.sh"); err != nil {

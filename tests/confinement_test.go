@@ -63,6 +63,9 @@ func TestBuilderIsConfined(t *testing.T) {
 		out, err := exec.Command("docker", append([]string{"inspect"}, ids...)...).Output()
 		return err == nil && json.Unmarshal(out, &builders) == nil // else it ended in between
 	})
+	if err := g.checkShapes(); err != nil {
+		t.Error(err)
+	}
 	if a := <-answered; a.status != 200 {
 		t.Fatalf("POST /invoke/confined.run = %d %s\n%s", a.status, a.body, g.text())
 	}

@@ -38,7 +38,7 @@ func TestDownloadsAreKept(t *testing.T) {
 		"actions/v.yaml": "ref: keeps_js.v\nentry_point: v.js\n", "actions/v.js": "console.log(require('tiny').version)\n",
 	})
 	vars := "ATTUNE__BUILD__VARS=UV_DEFAULT_INDEX=" + x.url + "/simple,npm_config_registry=" + x.url + "/npm/"
-	g := h.start(t, vars)
+	g := h.start(t, vars, "ATTUNE__BUILD__SHARE=0") // they ask for the same
 	for n, step := range []struct {
 		action, manifest, content string // changed before the call
 		files                     int    // fetched by its build
@@ -91,7 +91,7 @@ func TestPoisonStaysInItsPack(t *testing.T) {
 	for _, ref := range []string{"first", "victim"} {
 		h.pack(t, ref, tinyPy(ref, map[string]string{"requirements.txt": "tiny==1.0.0\n"}))
 	}
-	g := h.start(t, "ATTUNE__BUILD__VARS=UV_DEFAULT_INDEX="+x.url+"/simple")
+	g := h.start(t, "ATTUNE__BUILD__VARS=UV_DEFAULT_INDEX="+x.url+"/simple", "ATTUNE__BUILD__SHARE=0")
 	g.mustInvoke(t, "first.v", "{}")
 	a := g.invoke(t, "poisons.v", "{}")
 	if log := a.problem(t).Log; !strings.Contains(log, "FOUND 0 IN /opt/attune/cache") || strings.Contains(log, "idle") {

@@ -73,24 +73,31 @@ func collect(events io.Reader) {
 // from another work tree.
 func builds(t testing.TB, since time.Time, pack string) int {
 	t.Helper()
+	followed(t)
+	created.Lock()
+	defer created.Unlock()
+	builders := 0
+	for _, c := range created.all {
+		if c.at >= since.UnixNano() && c.role == "builder" && c.pack == pack && ours(c.gateway) {
+			builders++
+		}
+	}
+	return builders
+}
+
+// followed waits until all that the engine has created so far is collected.
+func followed(t testing.TB) {
+	t.Helper()
 	followEngine()
 	// Events come in order: when this one is here, all before it are.
 	marker := fmt.Sprintf("attune-marker-%d", time.Now().UnixNano())
 	dockerLines(t, "create", "--name", marker, "attune/shell", "true")
 	defer dockerLines(t, "rm", marker)
-	builders := 0
 	eventually(t, 10*time.Second, "the engine's events are here", func() bool {
 		created.Lock()
 		defer created.Unlock()
-		builders = 0
-		for _, c := range created.all {
-			if c.at >= since.UnixNano() && c.role == "builder" && c.pack == pack && ours(c.gateway) {
-				builders++
-			}
-		}
 		return slices.ContainsFunc(created.all, func(c creation) bool { return c.name == marker })
 	})
-	return builders
 }
 
 func ours(id string) bool {
@@ -124,12 +131,21 @@ func onVolume(t testing.TB, volume string, filters ...string) []string {
 // dockerLines runs a docker command and returns the words that it prints.
 func dockerLines(t testing.TB, args ...string) []string {
 	t.Helper()
+	out, err := dockerCommand(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(out)
+}
+
+// dockerCommand runs a docker command and returns what it prints.
+func dockerCommand(args ...string) (string, error) {
 	cmd := exec.Command("docker", args...)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, errs.String())
+		return "", fmt.Errorf("docker %s: %w\n%s", strings.Join(args, " "), err, errs.String())
 	}
-	return strings.Fields(string(out))
+	return string(out), nil
 }

@@ -3,6 +3,7 @@ package tests
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -22,6 +23,7 @@ import (
 // home is what outlives a gateway: its state, the environments, the packs.
 type home struct {
 	packs, envs, state string
+	bin                string              // directory of the programs; empty = those that were built for the tests
 	user               *syscall.Credential // of the gateway; nil = who runs the tests
 }
 
@@ -100,6 +102,9 @@ func (h home) start(t testing.TB, vars ...string) *gateway {
 	containertest.RequireDocker(t)
 	g := h.launch(t, vars...)
 	t.Cleanup(func() {
+		if err := g.checkShapes(); err != nil {
+			t.Error(err)
+		}
 		g.stop(t)
 		if t.Failed() {
 			t.Logf("log of gateway %s:\n%s", g.id, g.text())
@@ -113,7 +118,7 @@ func (h home) launch(t testing.TB, vars ...string) *gateway {
 	t.Helper()
 	followEngine()
 	g := &gateway{home: h, ended: make(chan struct{}), unisolated: slices.Contains(vars, "ATTUNE__ENGINE=process")}
-	g.cmd = exec.Command(program("attune"), "serve", "--port", "0")
+	g.cmd = exec.Command(filepath.Join(cmp.Or(h.bin, bin), "attune"), "serve", "--port", "0")
 	g.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "SSL_CERT_FILE=" + os.Getenv("SSL_CERT_FILE"),
 		"DOCKER_HOST=" + os.Getenv("DOCKER_HOST"),

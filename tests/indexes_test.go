@@ -3,6 +3,7 @@ package tests
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"attune/tests/kit"
 )
 
 // What an index with credentials asks for. The password needs escaping in a URL.
@@ -179,5 +182,80 @@ func TestOtherLockFileIsRefused(t *testing.T) {
 	g := h.start(t)
 	if a := g.get(t, "/api/v1/packs/yarned"); a.status != http.StatusOK || !strings.Contains(a.body, "npm install --package-lock-only") {
 		t.Errorf("GET /api/v1/packs/yarned = %d %s", a.status, a.body)
+	}
+}
+
+// TestCredentialsOfAGatewayInAContainer are in memory as well: in a volume of type
+// tmpfs, as docker-compose.yaml has one. Without it the gateway doesn't start.
+func TestCredentialsOfAGatewayInAContainer(t *testing.T) {
+	gatewayImage(t)
+	followEngine()
+	x := newIndex(t, indexUser, indexPassword)
+	h := newHome(t)
+	h.pack(t, "private_py", tinyPy("private_py", map[string]string{
+		"pack.yaml": "ref: private_py\nversion: 1.0.0\nbuild: {index: internal}\n", "requirements.txt": "tiny==1.0.0\n",
+	}))
+	h.pack(t, "prints", tinyPy("prints", map[string]string{
+		"pack.yaml":        "ref: prints\nversion: 1.0.0\nbuild: {index: internal}\n",
+		"requirements.txt": "./sub\n",
+		"sub/setup.py": "import os\nplace = os.path.dirname(os.environ['NETRC'])\nraise SystemExit('MOUNTED ' + " +
+			"next(line for line in open('/proc/self/mountinfo') if line.split()[4] == place) + open(os.environ['NETRC']).read().split()[0])\n",
+		"sub/pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = \"setup\"\nbackend-path = [\".\"]\n",
+	}))
+	name := fmt.Sprintf("attune-private-%d", os.Getpid())
+	dockerLines(t, "volume", "create", name+"-envs")
+	dockerLines(t, "volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=1m,mode=0700", name+"-secrets")
+	t.Cleanup(func() { dockerLines(t, "volume", "rm", name+"-envs", name+"-secrets") })
+	run := func(more ...string) *exec.Cmd {
+		args := append([]string{
+			"run", "--rm", "--name", name, "--publish", "127.0.0.1::8080", "--volume", "/var/run/docker.sock:/var/run/docker.sock",
+			"--volume", h.packs + ":/opt/attune/packs:ro", "--volume", name + "-envs:/opt/attune/runtime_envs", "--read-only", "--tmpfs", "/var/lib/attune",
+			"--env", "ATTUNE__BUILD__AHEAD=false", "--env", "ATTUNE__BUILD__WAITER=2m", "--env", "ATTUNE__BUILD__INDEXES=internal=" + x.url + "/simple",
+			"--env", "ATTUNE__BUILD__INDEX_CREDENTIALS=internal=env:SECRET", "--env", "SECRET=" + indexUser + ":" + indexPassword,
+		}, more...)
+		return exec.Command("docker", append(args, "attune/gateway", "serve", "--insecure", "--host", "0.0.0.0")...)
+	}
+	for _, without := range [][]string{nil, {"--tmpfs", "/run/attune/secrets"}, {"--volume", "/run/attune/secrets"}} {
+		out, err := run(without...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "build.index_credentials") || !strings.Contains(string(out), "a volume of type tmpfs at /run/attune/secrets") {
+			t.Errorf("serve with %v = %v\n%s\nwant that it asks for memory", without, err, out)
+		}
+	}
+	serve := run("--volume", name+"-secrets:/run/attune/secrets")
+	serve.Stdout, serve.Stderr = t.Output(), t.Output()
+	if err := serve.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("docker", "stop", "--time", "30", name).CombinedOutput(); err != nil {
+			t.Errorf("docker stop: %v\n%s", err, out)
+		}
+		serve.Wait() // it was stopped: its error says no more
+		if left := onVolume(t, name+"-envs"); len(left) > 0 {
+			dockerLines(t, append([]string{"rm", "-f"}, left...)...)
+			t.Errorf("%d containers outlive the gateway: %v", len(left), left)
+		}
+	})
+	var address string
+	kit.Until(t, func() bool {
+		out, _ := exec.Command("docker", "port", name, "8080").Output() // it is not there at once
+		address = strings.TrimSpace(string(out))
+		response, err := http.Get("http://" + address + "/readyz")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	g := &gateway{url: "http://" + address}
+	if got := g.mustInvoke(t, "private_py.v", "{}").body; got != "1.0.0 tiny says 1.0.0 tiny\n" {
+		t.Errorf("POST /invoke/private_py.v = %q", got)
+	}
+	if log := g.invoke(t, "prints.v", "{}").problem(t).Log; !strings.Contains(log, "MOUNTED ") || !strings.Contains(log, " - tmpfs ") || !strings.Contains(log, "machine") {
+		t.Errorf("the credentials of a builder that says where they are: %s, want a tmpfs", log)
+	}
+	for _, line := range dockerLines(t, "run", "--rm", "--user", "0", "--volume", name+"-envs:/envs:ro", "--volume", name+"-secrets:/secrets:ro",
+		"--entrypoint", "/bin/sh", "attune/shell", "-c", "find /secrets -type f; ls -d /envs/.secrets; grep -rl '"+indexPassword+"' /envs; true") {
+		t.Errorf("credentials are left: %s", line)
 	}
 }

@@ -21,6 +21,13 @@ func TestUnprivilegedGateway(t *testing.T) {
 	}
 	const uid = 45678
 	h := newHome(t, "shell_example", "python_example")
+	manifest, err := os.ReadFile(filepath.Join(h.packs, "python_example", "requirements.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.pack(t, "twin", map[string]string{
+		"requirements.txt": string(manifest), "actions/v.yaml": "ref: twin.v\nentry_point: v.py\n", "actions/v.py": "import sys\nprint(sys.prefix)\n",
+	})
 	for _, dir := range []string{h.envs, h.state} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -38,6 +45,12 @@ func TestUnprivilegedGateway(t *testing.T) {
 		if got := g.mustInvoke(t, pack+".hello", `{"name":"Ada"}`).value(t)["greeting"]; got != "Hello, Ada!" {
 			t.Errorf("%s: greeting = %v", pack, got)
 		}
+	}
+	if got := g.mustInvoke(t, "twin.v", "{}").body; got != "/opt/attune/runtime_envs/twin/python\n" {
+		t.Errorf("POST /invoke/twin.v = %q", got)
+	}
+	if s := g.get(t, "/api/v1/environments/twin/python").value(t); s["shared_from"] == nil {
+		t.Errorf("environment %v, want a copy", s)
 	}
 	err = filepath.WalkDir(filepath.Join(h.envs, ".store"), func(path string, entry os.DirEntry, err error) error {
 		if err != nil {

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -52,6 +53,7 @@ func examples(t testing.TB) *gateway {
 // and without a complaint.
 func closeShared() (err error) {
 	if g := shared.gateway; g != nil {
+		shapes := g.checkShapes()
 		g.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-g.ended:
@@ -62,6 +64,7 @@ func closeShared() (err error) {
 		if code := g.cmd.ProcessState.ExitCode(); code != 0 {
 			err = fmt.Errorf("the shared gateway ended with exit code %d:\n%s", code, g.text())
 		}
+		err = errors.Join(err, shapes)
 	}
 	for _, f := range sharedCleanups {
 		f()

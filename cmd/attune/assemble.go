@@ -131,7 +131,11 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 		events(e)
 		g.warmth.Event(e)
 	}
-	if g.cache, err = g.newCache(root, box, environ, built); err != nil {
+	secrets, err := g.secretsDir(root)
+	if err != nil {
+		return fmt.Errorf("build.index_credentials (%s): %w: %s", g.config.Origin("build.index_credentials"), err, memoryCure)
+	}
+	if g.cache, err = g.newCache(root, secrets, box, environ, built); err != nil {
 		return err
 	}
 	g.onClose("environments", g.cache.Close)
@@ -167,7 +171,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	return err
 }
 
-func (g *gateway) newCache(root string, box *runtimes.Box, environ []string, events func(envcache.Event)) (*envcache.Cache, error) {
+func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []string, events func(envcache.Event)) (*envcache.Cache, error) {
 	build := g.config.Build
 	indexes, err := build.readIndexes(environ)
 	if err != nil {
@@ -182,9 +186,9 @@ func (g *gateway) newCache(root string, box *runtimes.Box, environ []string, eve
 			PollMin: time.Duration(build.Poll), PollMax: time.Duration(build.MaxPoll),
 			FreeSpace: int64(build.FreeSpace), MaxBytes: int64(build.MaxBytes), MaxFiles: build.MaxFiles,
 			Memory: int64(build.Memory), CPU: build.CPU, Keep: build.Keep, PruneAfter: time.Duration(build.PruneAfter),
-			CacheBytes: int64(build.CacheBytes),
+			CacheBytes: int64(build.CacheBytes), Share: time.Duration(build.Share),
 		},
-		SecretsDir: g.secretsDir(root), Log: g.log, Events: events,
+		SecretsDir: secrets, Log: g.log, Events: events,
 	}
 	if g.redis != nil {
 		options.Shared = g.redis.Leaser()

@@ -109,6 +109,9 @@ func (c *checklist) enter(phase envcache.Phase, elapsed time.Duration) {
 	}
 	c.line = ""
 	c.leave(elapsed)
+	if phase == envcache.PhaseCopy { // there won't be others, unless they are told
+		c.steps = slices.DeleteFunc(c.steps, func(s step) bool { return s.state == stepAhead && s.phase != envcache.PhasePublish })
+	}
 	if at < 0 { // queued, adopt: where the build stands now
 		at = slices.IndexFunc(c.steps, func(s step) bool { return s.state == stepAhead })
 		if at < 0 {

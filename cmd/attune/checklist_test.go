@@ -74,6 +74,14 @@ func TestEnvBuildOnATerminal(t *testing.T) {
 	if !strings.Contains(got.Stderr, "      Collecting [31midna\n") {
 		t.Errorf("the installer's output is not shown:\n%q", got.Stderr)
 	}
+	var copied bytes.Buffer
+	list := newChecklist(&copied, func() int { return 40 }, false)
+	list.event(buildEvent{Phase: envcache.PhaseCopy})
+	list.event(buildEvent{Phase: envcache.PhasePublish, ElapsedMS: 200})
+	list.end(true)
+	if got := copied.String(); strings.Contains(got[strings.LastIndex(got, "\x1b[J"):], "install") || !strings.Contains(got, "✓ copy     0.2 s") {
+		t.Errorf("a copy on the checklist = %q", got)
+	}
 	var out bytes.Buffer
 	coloured := newChecklist(&out, func() int { return 40 }, true)
 	coloured.event(buildEvent{Phase: envcache.PhaseCreate})

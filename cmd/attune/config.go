@@ -111,6 +111,10 @@ type BuildConfig struct {
 	// CacheBytes bounds the downloads that are kept for later builds, of all
 	// packs together. Default 1GiB; 0 = none are kept.
 	CacheBytes Bytes `yaml:"cache_bytes"`
+	// Share is how old the versions may be that an installer chose for another
+	// pack with the same dependencies, for that pack's environment to be copied.
+	// Where a lock file chooses them, age doesn't matter. Default 24h; 0 = never.
+	Share Duration `yaml:"share"`
 	// Network of builders: "outbound" (the default), or "none" where packs
 	// bring what they need.
 	Network string `yaml:"network"`
@@ -248,7 +252,7 @@ func DefaultConfig() Config {
 		Build: BuildConfig{
 			CABundle: CABundleAuto, Network: "outbound",
 			Timeout: minutes(15), Memory: 2 * GiB, CPU: 2, Ahead: true, Concurrency: 2, Queue: 32,
-			Waiter: seconds(25), CacheBytes: GiB, FreeSpace: 512 * MiB, MaxBytes: 2 * GiB, MaxFiles: 200_000,
+			Waiter: seconds(25), CacheBytes: GiB, Share: Duration(24 * time.Hour), FreeSpace: 512 * MiB, MaxBytes: 2 * GiB, MaxFiles: 200_000,
 			Lease: seconds(30), Poll: Duration(250 * time.Millisecond), MaxPoll: seconds(2),
 			Keep: 2, PruneAfter: Duration(time.Hour),
 		},

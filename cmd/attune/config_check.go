@@ -146,6 +146,7 @@ func (k *configCheck) build() {
 	k.buildVars()
 	k.indexes()
 	k.size("build.cache_bytes", b.CacheBytes, 0, 1024*TiB)
+	k.duration("build.share", b.Share, 0, 10_000*time.Hour)
 	k.oneOf("build.network", b.Network, "outbound", "none")
 	k.duration("build.timeout", b.Timeout, time.Second, 24*time.Hour)
 	k.size("build.memory", b.Memory, 64*MiB, TiB)

@@ -54,6 +54,7 @@ func (s *surgery) examineEngine(ctx context.Context) []Check {
 			Cure: "correct runtime_envs_dir; make build puts the agent beside this program"})
 	}
 	checks = append(checks, s.examineVolumeSpace()...)
+	checks = append(checks, s.examineCredentials()...)
 	checks = append(checks, s.examineImages(ctx)...)
 	return append(checks, s.examineIsolation(ctx)...)
 }
@@ -77,7 +78,7 @@ func (s *surgery) open(ctx context.Context) error {
 		return err
 	}
 	s.images = execution.NewImages(s.engine, everyImage)
-	if s.cache, err = s.newCache(root, box, s.environ, nil); err != nil {
+	if s.cache, err = s.newCache(root, "", box, s.environ, nil); err != nil {
 		return err
 	}
 	s.onClose("environments", s.cache.Close)
@@ -100,6 +101,19 @@ func (s *surgery) examineVolumeSpace() []Check {
 		return oneCheck("free space", CheckFail, detail, fmt.Sprintf("builds need %s: make space, or lower build.free_space", s.config.Build.FreeSpace))
 	}
 	return oneCheck("free space", CheckOK, detail, "")
+}
+
+// examineCredentials looks for memory in which those of indexes can be kept.
+func (s *surgery) examineCredentials() []Check {
+	const name = "index credentials"
+	switch dir, err := s.secretsDir(s.cache.Root); {
+	case err != nil:
+		return oneCheck(name, CheckFail, err.Error(), memoryCure)
+	case dir == "":
+		return nil
+	default:
+		return oneCheck(name, CheckOK, "are kept in memory, at "+filepath.Dir(dir), "")
+	}
 }
 
 func (s *surgery) examineImages(ctx context.Context) []Check {

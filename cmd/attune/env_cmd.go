@@ -214,6 +214,14 @@ func summaryOf(s envcache.Status) [][]string {
 	if s.BuiltBy != "" {
 		built += " by gateway " + s.BuiltBy
 	}
+	shared := ""
+	if from := s.SharedFrom; from != nil {
+		shared = "environment " + from.Digest
+		if from.Pack != "" {
+			shared += " of pack " + from.Pack
+		}
+		shared += ", versions chosen " + timeOf(&from.ResolvedAt)
+	}
 	size := sizeOf(s.Bytes)
 	if s.Files > 0 {
 		size += " in " + plural(int(s.Files), "file")
@@ -233,7 +241,7 @@ func summaryOf(s envcache.Status) [][]string {
 	for _, row := range [][]string{
 		{"environment", s.Pack + "/" + s.Runtime}, {"state", string(s.State)}, {"phase", s.Phase}, {"building since", since},
 		{"reason", s.Reason}, {"attempts", strings.TrimPrefix(attempt, ", ")}, {"digest", s.Digest}, {"serving", serving},
-		{"path", s.Path}, {"image", s.Image}, {"built", built}, {"size", size},
+		{"path", s.Path}, {"image", s.Image}, {"built", built}, {"copied from", shared}, {"size", size},
 	} {
 		if row[1] != "" {
 			rows = append(rows, row)

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -206,12 +207,14 @@ func TestEnvShow(t *testing.T) {
 	t.Parallel()
 	answer := canned{status: 200, body: `{"pack":"a","runtime":"python","state":"degraded","digest":"` + digestOne + `","serving":"` + digestTwo + `","path":"/e/a/python",
 "phase":"queued","reason":"exit code 1","attempt":2,"image":"sha256:aabbccddeeff0011","built_by":"g1","build_ms":3100,"bytes":1024,"files":3,
+"shared_from":{"digest":"` + digestOne + `","pack":"b","resolved_at":"2026-11-24T08:00:00Z"},
 "packages":[{"name":"idna","version":"3.7"}],"generations":[{"digest":"` + digestTwo + `","serving":true,"bytes":1024,"files":3,"image":"sha256:aabbccddeeff0011","built_at":"2026-11-24T08:00:00Z"}]}`}
 	gateway := newFakeGateway(t, map[string][]canned{"GET " + envA: {answer, answer, {status: 404, body: `{"type":"/problems/not-found","title":"There is no such resource","component":"gateway"}`}}})
 	got := runProgram(t, &program{}, "env", "show", "a", "python", "--url", gateway.URL)
 	for _, part := range []string{
 		"environment  a/python\nstate        degraded\nphase        queued\nreason       exit code 1\nattempts     2 failed\ndigest       " + digestOne +
-			"\nserving      " + digestTwo + "\npath         /e/a/python\nimage        sha256:aabbccddeeff0011\nbuilt         in 3.1 s by gateway g1\nsize         1.0 KiB in 3 files\n\n",
+			"\nserving      " + digestTwo + "\npath         /e/a/python\nimage        sha256:aabbccddeeff0011\nbuilt         in 3.1 s by gateway g1\ncopied from  environment " + digestOne +
+			" of pack b, versions chosen " + time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC).Local().Format("2006-01-02 15:04") + "\nsize         1.0 KiB in 3 files\n\n",
 		"GENERATION                        BUILT             SIZE     FILES  IMAGE         SERVING\n" + digestTwo + "  2026-11-24 ",
 		"  1.0 KiB  3      aabbccddeeff  yes\n\nPACKAGE  VERSION\nidna     3.7\n",
 	} {

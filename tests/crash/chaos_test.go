@@ -49,6 +49,14 @@ type chaos struct {
 
 func newChaos(t *testing.T, s schedule) *chaos {
 	c := &chaos{rig: newRig(t, s.leases), schedule: s, revision: 1}
+	if s.copies {
+		c.config.Share = true
+		donor := c.gateway(nil)
+		for n := range 3 {
+			c.readyBy(donor, c.packOf(fmt.Sprint("donor", n), n+1), c.soon())
+		}
+		donor.close()
+	}
 	for range s.gateways {
 		c.gateways = append(c.gateways, c.gateway(nil))
 	}

@@ -38,6 +38,7 @@ type config struct {
 	Lease, Waiter      time.Duration
 	Timeout            time.Duration // of a build
 	Script             string        // makes the environment
+	Share              bool          // … or a copy of another pack's does
 }
 
 // order is what a gateway is told on its standard input.
@@ -115,13 +116,17 @@ func (c *child) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	share := time.Duration(0)
+	if c.Share {
+		share = time.Hour
+	}
 	c.cache, err = envcache.New(envcache.Options{
 		Root: c.Root, Layout: runtimes.Layout{Isolated: c.config.Engine == ""}, Engine: engine, GatewayID: c.ID,
 		AgentDir: c.AgentDir, Network: container.NetworkNone, Local: c.local(), Shared: shared,
 		Limits: envcache.Limits{
 			Concurrency: 2, Queue: 32, Timeout: c.Timeout, Waiter: c.Waiter, Lease: c.config.Lease,
 			PollMin: 5 * time.Millisecond, PollMax: 40 * time.Millisecond,
-			FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 256 << 20, CPU: 1,
+			FreeSpace: 1, MaxBytes: 1 << 20, MaxFiles: 100, Memory: 256 << 20, CPU: 1, Share: share,
 		},
 		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("gateway", c.ID),
 		Fault: c.fault,
@@ -208,7 +213,7 @@ func (c *child) ensure(ctx context.Context, o order) {
 		Runtime: &runtimes.Runtime{
 			Name:         "sh",
 			Interpreter:  runtimes.Interpreter{Binary: "/bin/sh"},
-			Environment:  runtimes.Environment{EnvType: "scripted", CreateCommand: []string{"/bin/sh", "-c", c.Script}},
+			Environment:  runtimes.Environment{EnvType: "scripted", CreateCommand: []string{"/bin/sh", "-c", c.Script}, Share: c.Share},
 			Dependencies: runtimes.Dependencies{ManifestFile: "deps.txt", InstallCommand: []string{"/bin/cp", "{manifest_path}", "{env_dir}/deps"}},
 		},
 	}

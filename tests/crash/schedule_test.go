@@ -3,6 +3,7 @@ package crash
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ type schedule struct {
 	seed     uint64
 	leases   leases
 	gateways int
+	copies   bool // another pack has the first revisions
 	steps    []step
 }
 
@@ -61,7 +63,7 @@ func (s step) String() string {
 // String implements fmt.Stringer.
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d gateways, leases by %s\n", s.seed, s.gateways, s.leases)
+	fmt.Fprintf(&b, "seed %d: %d gateways, leases by %s, copies: %v\n", s.seed, s.gateways, s.leases, s.copies)
 	for i, step := range s.steps {
 		fmt.Fprintf(&b, "%4d  %s\n", i+1, step)
 	}
@@ -72,22 +74,27 @@ func (s schedule) String() string {
 // randomSchedule makes the schedule of a seed.
 func randomSchedule(seed uint64) schedule {
 	r := rand.New(rand.NewPCG(seed, 0))
-	s := schedule{seed: seed, leases: allLeases[r.IntN(len(allLeases))], gateways: 2 + r.IntN(3)}
+	s := schedule{seed: seed, leases: allLeases[r.IntN(len(allLeases))], gateways: 2 + r.IntN(3), copies: r.IntN(3) == 0}
 	// How often each comes is how much it can break.
 	deeds := []deed{ask, ask, ask, arm, arm, settle, settle, murder, freeze, thaw, thaw, restart, sweep, choke, upgrade, spoil, mend}
 	if s.leases == byRedis || s.leases == byMachine {
 		deeds = append(deeds, lose, expire)
 	}
 	milliseconds := func(n int) time.Duration { return time.Duration(1+r.IntN(n)) * time.Millisecond }
+	points := envcache.Points
+	if s.copies {
+		points = append(slices.Clone(points), envcache.CopyPoints...)
+	}
+	somePoint := func() envcache.Point { return points[r.IntN(len(points))] }
 	// Each begins at work, with somewhere to stop.
 	for g := range s.gateways {
-		s.steps = append(s.steps, step{do: arm, gateway: g, point: somePoint(r), nth: r.IntN(2)}, step{do: ask, gateway: g})
+		s.steps = append(s.steps, step{do: arm, gateway: g, point: somePoint(), nth: r.IntN(2)}, step{do: ask, gateway: g})
 	}
 	for range 8 + r.IntN(16) {
 		next := step{do: deeds[r.IntN(len(deeds))], gateway: r.IntN(s.gateways)}
 		switch next.do {
 		case arm:
-			next.point, next.nth = somePoint(r), r.IntN(2)
+			next.point, next.nth = somePoint(), r.IntN(2)
 		case settle:
 			next.time = milliseconds(300)
 		case expire:
@@ -97,5 +104,3 @@ func randomSchedule(seed uint64) schedule {
 	}
 	return s
 }
-
-func somePoint(r *rand.Rand) envcache.Point { return envcache.Points[r.IntN(len(envcache.Points))] }

@@ -29,6 +29,16 @@ func (e *Engine) VolumePath(ctx context.Context, name string) (string, error) {
 	return found.Mountpoint, usable(found)
 }
 
+// Shares tells whether containers can be shown what the gateway sees at a path;
+// nil if they can.
+func (e *Engine) Shares(path string) error {
+	if host := e.client.DaemonHost(); e.paths.self == nil && !strings.HasPrefix(host, "unix://") {
+		return fmt.Errorf("%s is not on the machine of the engine at %s", path, host)
+	}
+	_, err := e.paths.source(path)
+	return err
+}
+
 func (s *self) volumePath(name string) (string, error) {
 	for _, m := range s.mounts {
 		if m.Type == mount.TypeVolume && m.Name == name {
