@@ -20,15 +20,17 @@ func (b *Box) Setup(s *Shape) agent.Setup {
 	if s.Isolation == IsolationWorker {
 		return setup
 	}
-	if warm.Parent != "" {
+	switch {
+	case warm.Parent != "":
 		setup.Parent = b.program(s, nil, warm.Parent, nil)
-	}
-	if warm.Stock != "" {
+	case warm.Stock != "":
 		setup.Stock = b.program(s, warm.StockArgs, warm.Stock, nil)
-		setup.StockCount = max(warm.StockCount, 1)
-		if s.Isolation == IsolationContainer {
-			setup.StockCount = 1 // nobody uses a second
-		}
+	default:
+		return setup
+	}
+	setup.StockCount = max(warm.StockCount, 1)
+	if s.Isolation == IsolationContainer {
+		setup.StockCount = 1 // nobody uses a second
 	}
 	return setup
 }

@@ -13,10 +13,10 @@ import (
 // Warm are the programs that a runtime keeps started. The files lie in the
 // runtime's folder and are shown to instances beside the agent.
 type Warm struct {
-	Parent     string   `yaml:"parent"`      // forks executions; empty = none
+	Parent     string   `yaml:"parent"`      // forks processes, each used once; empty = none
 	Stock      string   `yaml:"stock"`       // is started beforehand, each used once; empty = none
 	StockArgs  []string `yaml:"stock_args"`  // between the interpreter's args and the file; may use {program}, its path
-	StockCount int      `yaml:"stock_count"` // 0 = 1
+	StockCount int      `yaml:"stock_count"` // how many started or forked processes wait; 0 = 1
 	Worker     string   `yaml:"worker"`      // calls handlers; empty = none
 	Vars       []string `yaml:"vars"`        // patterns of process variables that an interpreter reads at its start
 
@@ -67,8 +67,11 @@ func (c *check) warm(files fs.FS) {
 	if w.StockCount < 0 || w.StockCount > agent.MaxStock {
 		c.doc.Faultf(at("warm", "stock_count"), "stock_count must be from 1 to %d", agent.MaxStock)
 	}
-	if w.Stock == "" && (w.StockCount > 0 || len(w.StockArgs) > 0) {
-		c.doc.Faultf(at("warm"), "stock_count and stock_args need a stock")
+	if w.Stock == "" && len(w.StockArgs) > 0 {
+		c.doc.Faultf(at("warm", "stock_args"), "stock_args need a stock")
+	}
+	if w.Stock+w.Parent == "" && w.StockCount > 0 {
+		c.doc.Faultf(at("warm", "stock_count"), "stock_count needs a stock or a parent")
 	}
 	c.template(at("warm", "stock_args"), w.StockArgs, VarProgram)
 	for _, pattern := range w.Vars {

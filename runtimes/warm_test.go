@@ -30,7 +30,8 @@ func TestWarmSectionFaults(t *testing.T) {
 		"too large":         {head + "warm: {worker: large}", "large can't be read from the runtime's folder"},
 		"both":              {head + "warm: {parent: a.py, stock: a.py}", "stock can't be had together with a parent"},
 		"a stock too large": {head + "warm: {stock: a.py, stock_count: 99}", "stock_count must be from 1 to 16"},
-		"a stock of none":   {head + "warm: {parent: a.py, stock_count: 2}", "stock_count and stock_args need a stock"},
+		"a stock of none":   {head + "warm: {worker: a.py, stock_count: 2}", "stock_count needs a stock or a parent"},
+		"arguments of none": {head + "warm: {parent: a.py, stock_args: [x]}", "stock_args need a stock"},
 		"a variable":        {head + "warm: {stock: a.py, stock_args: ['{pack_dir}']}", "{pack_dir} has no value in warm.stock_args: there is {program}"},
 		"a bad pattern":     {head + "warm: {worker: a.py, vars: ['[']}", `"[" is no pattern of variables' names`},
 		"no interpreter":    {"name: x\nimage: x\nwarm: {worker: a.py}", "warm programs need an interpreter.binary"},
@@ -110,8 +111,8 @@ func TestSetup(t *testing.T) {
 	box := &Box{AgentDir: "/data/.bin/aa", Layout: Layout{Isolated: true}}
 	const python = "/opt/attune/runtime_envs/p/python/bin/python3"
 	setup := box.Setup(shape("python", ""))
-	if setup.Slots != 3 || setup.Stock != nil || setup.StockCount != 0 {
-		t.Errorf("Setup() of python = %+v, want a parent and 3 slots", setup)
+	if setup.Slots != 3 || setup.Stock != nil || setup.StockCount != 2 {
+		t.Errorf("Setup() of python = %+v, want a parent, a stock of 2 and 3 slots", setup)
 	}
 	if diff := cmp.Diff([]string{python, "-u", "/opt/attune/bin/python/parent.py"}, setup.Parent.Argv); diff != "" {
 		t.Errorf("the parent's argv (-want +got):\n%s", diff)

@@ -39,7 +39,7 @@ type Setup struct {
 	Slots      int      // executions and workers at once; 0 = 1, at most MaxSlots
 	Parent     *Program // forks executions that ask for ViaParent; nil = none
 	Stock      *Program // is started beforehand, each used once, for ViaStock; nil = none
-	StockCount int      // how many of Stock; 0 = 1, at most MaxStock
+	StockCount int      // how many of Stock, or forked by Parent, wait to be used; 0 = 1, at most MaxStock
 }
 
 // Program is a process that is not an execution.
@@ -87,7 +87,7 @@ func (s Setup) message() (wire.Setup, error) {
 		}
 	}
 	if s.Parent != nil {
-		m.Parent = s.Parent.message()
+		m.Parent, m.StockCount = s.Parent.message(), max(s.StockCount, 1)
 	}
 	if s.Stock != nil {
 		m.Stock, m.StockCount = s.Stock.message(), max(s.StockCount, 1)

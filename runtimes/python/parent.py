@@ -5,11 +5,14 @@ scripts commonly use and the modules named in ATTUNE_PRELOAD (a JSON list), says
 
     {"ready": true, "forks": bool, "notices": [text, ...]}
 
-and forks for every message {"id", "argv": [file, ...], "dir", "env": {}, "uid", "scratch"}
-that comes with the descriptors of stdin, stdout and stderr. It answers with
+and forks a child for every message {"id", "uid", "scripts": [file, ...]} that comes
+with the descriptors of stdin, stdout, stderr and of a pipe. It answers with
 {"id", "pid"} or {"id", "error"}, and with {"id", "status"} (as of wait(2)) after the
-child's end. A child without uid keeps the parent's user and rights: such an agent
-isolates nothing.
+child's end. The child confines itself and waits for its order, one JSON document
+{"argv": [file, ...], "dir", "env": {}} and the end of the pipe: so everything that
+takes time is over when there is something to run. `scripts` are those that are run
+most, which are compiled before the fork. A child without uid keeps the parent's
+user and rights: such an agent isolates nothing.
 
 A script sees what it would see under `python3 -u file`. What that means decides
 the odd places below: whatever can't be had exactly here is left to an interpreter
@@ -45,7 +48,7 @@ import pathlib, random, re, shutil, string, subprocess, tempfile, textwrap  # no
 import threading, traceback, typing, urllib.parse, uuid, zlib  # noqa: E401,F401
 
 WARM = {}  # name -> module, of all that was loaded before the first fork
-MAX_REQUEST = 128 << 10
+MAX_REQUEST = 64 << 10
 MAX_COMPILED = 64  # files; a pack has fewer
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -199,7 +202,7 @@ class Parent:
         self.control = control
         self.children = {}  # pid -> id
         self.scripts, self.shadows = Scripts(), Shadows()
-        self.room = socket.CMSG_SPACE(3 * array.array("i").itemsize)
+        self.room = socket.CMSG_SPACE(4 * array.array("i").itemsize)
         self.wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -218,15 +221,17 @@ class Parent:
                     self.reap()
                     continue
                 request, fds = self.receive()
-                found = self.scripts.load(request["argv"][0])
-                shadows = self.shadows.find(os.path.dirname(request["argv"][0]))
+                for script in request["scripts"]:
+                    self.scripts.load(script)
+                    self.shadows.find(os.path.dirname(script))
                 try:
                     pid = os.fork()
                 except OSError as error:
                     self.say(id=request["id"], error=f"fork: {error.strerror}")
                     pid = None
                 if pid == 0:
-                    return Child(request, fds, found, shadows)
+                    self.control.detach()  # or its end would close the child's descriptor
+                    return Child(request, fds, self.scripts, self.shadows)
                 for fd in fds:
                     os.close(fd)
                 if pid:
@@ -262,26 +267,28 @@ class Child:
     """What becomes of a forked process. Nothing is imported in here: imports run
     code, and search paths, of the pack."""
 
-    def __init__(self, request, fds, found, shadows):
+    def __init__(self, request, fds, scripts, shadows):
         try:
             self.streams(fds)
             self.confine(request.get("uid"))
-            self.surroundings(request)
+            order = self.order()
+            self.surroundings(order)
         except Exception as error:
             os.write(2, f"start: {error}\n".encode())
             os._exit(126)
-        argv = request["argv"]
+        argv = order["argv"]
+        found = scripts.load(argv[0])
         if not found:
             os.execv(sys.executable, COMMAND + argv)
         self.code, self.warned = found
-        self.interpreter(argv, shadows)
+        self.interpreter(argv, shadows.find(os.path.dirname(argv[0])))
 
     def streams(self, fds):
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in range(3):
+        for fd in range(4):
             os.dup2(fds[fd], fd)
-        os.closerange(3, 64)  # descriptors are given lowest first, and no module keeps one
+        os.closerange(4, 64)  # descriptors are given lowest first, and no module keeps one
 
     def confine(self, uid):
         os.setsid()
@@ -295,17 +302,27 @@ class Child:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         prctl(PR_SET_DUMPABLE, 0)  # the kernel forgot it with the change of uid
 
-    def surroundings(self, request):
-        env = request["env"]
-        for name in ("HOME", "TMPDIR"):
-            if request.get("scratch") and not env.get(name):
-                env[name] = request["scratch"]
+    def order(self):
+        """Waits for what the child is to run. Without an order it isn't needed."""
+        text = b""
+        while True:
+            part = os.read(3, 65536)
+            if not part:
+                break
+            text += part
+        os.close(3)
+        if not text:
+            os._exit(0)
+        return json.loads(text)
+
+    def surroundings(self, order):
+        env = order["env"]
         zone = os.environ.get("TZ")
         os.environ.clear()
         os.environ.update(env)
         if env.get("TZ") != zone:
             time.tzset()
-        os.chdir(request["dir"])
+        os.chdir(order["dir"])
 
     def interpreter(self, argv, shadows):
         file = argv[0]
@@ -326,7 +343,8 @@ class Child:
         main.__loader__ = type(PLAIN["__loader__"])("__main__", file)
         if "__annotations__" in PLAIN:
             main.__annotations__ = {}
-        sys.modules["__main__"] = main
+        sys.modules.pop("__main__")
+        sys.modules["__main__"] = main  # the last one: what comes after it is the script's
 
     def run(self):
         """Runs the script as a whole interpreter's life; doesn't return."""
@@ -424,8 +442,11 @@ def take_apart():
     written out."""
     sys.last_type = sys.last_value = sys.last_traceback = sys.last_exc = None
     gc.collect()
-    names = [name for name, module in sys.modules.items()
-             if name == "__main__" or name not in BOOT and WARM.get(name) is not module]
+    names = []
+    for name in reversed(sys.modules):  # to look at all of them would copy their memory
+        names.insert(0, name)
+        if name == "__main__":
+            break
     alive = []
     for name in names:
         module = sys.modules.pop(name)

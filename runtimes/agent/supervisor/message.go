@@ -95,6 +95,9 @@ func checkSetup(s wire.Setup) error {
 	if s.Slots < 1 || s.Slots > wire.MaxSlots || s.StockCount < 0 || s.StockCount > wire.MaxStock {
 		return fmt.Errorf("%w: setup with %d slots and a stock of %d", wire.ErrProtocol, s.Slots, s.StockCount)
 	}
+	if s.Parent != nil && s.Stock != nil {
+		return fmt.Errorf("%w: setup with a parent and a stock", wire.ErrProtocol)
+	}
 	for _, p := range []*wire.Program{s.Parent, s.Stock} {
 		if p != nil && (len(p.Argv) == 0 || p.Argv[0] == "") {
 			return fmt.Errorf("%w: setup without a program", wire.ErrProtocol)

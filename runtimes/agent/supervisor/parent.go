@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,10 +19,10 @@ import (
 
 // Bounds of the conversation with a forking parent.
 const (
-	maxFork      = 128 << 10 // a request; larger ones execute an interpreter
 	maxForkReply = 64 << 10
 	forkTime     = 5 * time.Second // from a request to its answer
 	maxLines     = 16              // of the parent's own output
+	maxScripts   = 8               // that it is told to have compiled
 )
 
 // Capabilities that the parent keeps, to give each child its uid.
@@ -30,10 +31,11 @@ const (
 	capSetuid = 7
 )
 
-// parent is a warm process that forks executions. It is asked over a
-// SOCK_SEQPACKET socket, its descriptor 3; a request carries the descriptors of
-// stdin, stdout and stderr. What it says is treated as hostile: modules of the
-// pack run in it.
+// parent is a warm process that forks the processes of a stock: so that the fork
+// is over when a call comes. It is asked over a SOCK_SEQPACKET socket, its
+// descriptor 3; a request carries the descriptors of stdin, stdout, stderr and of
+// the order that the child waits for. What it says is treated as hostile: modules
+// of the pack run in it.
 type parent struct {
 	s       *supervisor
 	process *process
@@ -44,8 +46,11 @@ type parent struct {
 	forks    bool
 	over     bool
 	last     int
+	scripts  []string        // run lately, the last one first
 	children map[int]*forked // those that haven't ended
 }
+
+var _ source = (*parent)(nil)
 
 // forked is a child of the parent.
 type forked struct {
@@ -56,12 +61,9 @@ type forked struct {
 
 // forkRequest asks for a child.
 type forkRequest struct {
-	ID      int               `json:"id"`
-	Argv    []string          `json:"argv"`
-	Dir     string            `json:"dir"`
-	Env     map[string]string `json:"env"`
-	UID     *int              `json:"uid,omitempty"` // none where nothing is isolated
-	Scratch string            `json:"scratch"`
+	ID      int      `json:"id"`
+	UID     *int     `json:"uid,omitempty"` // none where nothing is isolated
+	Scripts []string `json:"scripts"`       // that it should have compiled
 }
 
 // forkReply is everything that a parent may say.
@@ -79,7 +81,7 @@ type forkReply struct {
 // interpreter of its own.
 func (s *supervisor) startParent(program *wire.Program) *parent {
 	p := &parent{s: s, ready: make(chan struct{}), children: map[int]*forked{}}
-	if err := p.start(program); err != nil {
+	if err := p.begin(program); err != nil {
 		s.notice("no forking parent: %v", err)
 		return nil
 	}
@@ -87,7 +89,7 @@ func (s *supervisor) startParent(program *wire.Program) *parent {
 	return p
 }
 
-func (p *parent) start(program *wire.Program) error {
+func (p *parent) begin(program *wire.Program) error {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("make socket pair: %w", err)
@@ -216,15 +218,14 @@ func (p *parent) fail(why error) {
 	go p.s.notice("the forking parent is gone (%v): executions start interpreters of their own", why)
 }
 
-// stop ends the parent and waits for it.
+// stop implements source: it waits for the parent's end.
 func (p *parent) stop() {
 	p.fail(net.ErrClosed)
 	<-p.process.exited
 }
 
-// forking waits until the parent is ready, no longer than the execution may, and
-// tells whether it forks.
-func (p *parent) forking(e *execution) bool {
+// able implements source.
+func (p *parent) able(e *execution) bool {
 	timer := time.NewTimer(time.Until(e.deadline))
 	defer timer.Stop()
 	select {
@@ -238,56 +239,61 @@ func (p *parent) forking(e *execution) bool {
 	return p.forks && !p.over
 }
 
-// fork has the parent fork an execution; neither program nor fault where it
-// doesn't.
-func (s *supervisor) fork(e *execution) (*program, *startFault) {
-	p := s.parent
-	if !p.forking(e) {
-		return nil, nil
+func (p *parent) pause() time.Duration { return 0 }
+func (p *parent) via() int             { return wire.ViaParent }
+
+// used implements source.
+func (p *parent) used(script string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.scripts) > 0 && p.scripts[0] == script {
+		return
 	}
-	request := forkRequest{Argv: e.Script, Dir: e.Dir, Env: mapped(environment(e.Env, e.scratch)), Scratch: e.scratch}
-	if s.isolated {
-		request.UID = &e.uid
-	}
-	if err := s.cleaner.put(e.place, e.Files); err != nil {
-		return nil, &startFault{code: 126, reason: err.Error()}
-	}
-	ours, theirs, err := pipes()
-	if err != nil {
-		return nil, &startFault{code: 126, reason: err.Error()}
-	}
-	child := p.ask(&request, theirs[:])
-	for _, fd := range theirs {
-		syscall.Close(fd) // the child has its own
-	}
-	if child == nil || child.refused != "" {
-		for _, f := range ours {
-			f.Close()
-		}
-		if child != nil {
-			s.notice("the forking parent could not fork: %s", child.refused)
-		}
-		e.Files = nil // they are there
-		return nil, nil
-	}
-	program := &program{process: child.process, place: e.place, via: wire.ViaParent, stdin: ours[0], stdout: ours[1], stderr: ours[2]}
-	program.signal = func(number syscall.Signal) bool {
-		select {
-		case <-child.process.exited:
-			return false
-		default:
-			return s.cleaner.signal(e.place, child.process.pid, int(number))
-		}
-	}
-	s.connect(e, program)
-	return program, nil
+	p.scripts = slices.DeleteFunc(p.scripts, func(other string) bool { return other == script })
+	p.scripts = slices.Insert(p.scripts, 0, script)
+	p.scripts = p.scripts[:min(len(p.scripts), maxScripts)]
 }
 
-// ask sends a request and waits until the child runs. Nil: it was not sent.
-func (p *parent) ask(request *forkRequest, fds []int) *forked {
+// start implements source.
+func (p *parent) start(where place) (*stocked, string) {
+	<-p.ready
+	theirs, ours, err := orderPipe()
+	if err != nil {
+		return nil, err.Error()
+	}
+	defer theirs.Close() // the child has its own
+	outer, inner, err := pipes()
+	if err != nil {
+		ours.Close()
+		return nil, err.Error()
+	}
+	child, reason := p.ask(where, append(inner[:], int(theirs.Fd())))
+	for _, fd := range inner {
+		syscall.Close(fd) // the child has its own
+	}
+	waiting := &stocked{place: where, control: ours, stdin: outer[0], stdout: outer[1], stderr: outer[2]}
+	if child == nil {
+		waiting.close()
+		return nil, reason
+	}
+	waiting.process = child
+	waiting.signal = func(number syscall.Signal) bool {
+		select {
+		case <-child.exited:
+			return false
+		default:
+			return p.s.cleaner.signal(where, child.pid, int(number))
+		}
+	}
+	return waiting, ""
+}
+
+// ask sends a request and waits until the child is there. A parent that has said
+// that it doesn't fork, or is gone, gives no reason again.
+func (p *parent) ask(where place, fds []int) (*process, string) {
 	child := &forked{process: &process{exited: make(chan struct{})}, begun: make(chan struct{})}
-	if !p.send(request, fds, child) {
-		return nil
+	if sent, reason := p.send(where, fds, child); !sent {
+		return nil, reason
 	}
 	timer := time.NewTimer(forkTime)
 	defer timer.Stop()
@@ -297,39 +303,28 @@ func (p *parent) ask(request *forkRequest, fds []int) *forked {
 		p.fail(fmt.Errorf("no answer in %v", forkTime))
 		<-child.begun
 	}
-	return child
+	if child.process.pid == 0 {
+		return nil, child.refused
+	}
+	return child.process, ""
 }
 
 // send registers a child and asks for it.
-func (p *parent) send(request *forkRequest, fds []int, child *forked) bool {
+func (p *parent) send(where place, fds []int, child *forked) (sent bool, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over {
-		return false
+	if p.over || !p.forks {
+		return false, ""
 	}
 	p.last++
-	request.ID = p.last
-	message, err := json.Marshal(request)
-	if err != nil || len(message) > maxFork {
-		return false
+	request := forkRequest{ID: p.last, Scripts: append([]string{}, p.scripts...)} // never null
+	if p.s.isolated {
+		request.UID = &where.uid
 	}
 	p.conn.SetWriteDeadline(time.Now().Add(forkTime)) // a failure is the write's, too
-	if _, _, err := p.conn.WriteMsgUnix(message, syscall.UnixRights(fds...), nil); err != nil {
-		return false // a packet is sent whole or not at all
+	if _, _, err := p.conn.WriteMsgUnix(wire.Encode(request), syscall.UnixRights(fds...), nil); err != nil {
+		return false, err.Error() // a packet is sent whole or not at all
 	}
 	p.children[request.ID] = child
-	return true
-}
-
-// mapped is an environment by names; of names that are there twice the first
-// counts, as for getenv(3).
-func mapped(env []string) map[string]string {
-	m := make(map[string]string, len(env))
-	for _, entry := range env {
-		name, value, _ := strings.Cut(entry, "=")
-		if _, twice := m[name]; !twice {
-			m[name] = value
-		}
-	}
-	return m
+	return true, ""
 }

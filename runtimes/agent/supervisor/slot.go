@@ -41,7 +41,7 @@ type cleaner interface {
 func (s *supervisor) places() ([]place, error) {
 	slots := s.setup.Slots
 	all := slots
-	if s.setup.Stock != nil {
+	if s.setup.Parent != nil || s.setup.Stock != nil {
 		all += s.setup.StockCount + slots // those kept, and those in use
 	}
 	places := make([]place, all)

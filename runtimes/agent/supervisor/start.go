@@ -23,16 +23,8 @@ type startFault struct {
 // that is possible.
 func (s *supervisor) start(e *execution) (*program, *startFault) {
 	defer e.forget() // the program has its own
-	if e.Secrets == nil {
-		var p *program
-		var fault *startFault
-		switch {
-		case e.Via == wire.ViaParent && s.parent != nil:
-			p, fault = s.fork(e)
-		case e.Via == wire.ViaStock && s.stock != nil:
-			p, fault = s.fromStock(e)
-		}
-		if p != nil || fault != nil {
+	if e.Secrets == nil && e.Via != wire.ViaExec && s.stock != nil {
+		if p, fault := s.fromStock(e); p != nil || fault != nil {
 			return p, fault
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -12,22 +13,36 @@ import (
 )
 
 const (
-	// refillTime is how long after one was taken the next is started: short
-	// executions have the processor to themselves first.
-	refillTime = 20 * time.Millisecond
-	// takenTime bounds the hand-over to a stocked process, which does nothing but
-	// read.
+	// takenTime bounds the hand-over to a process that does nothing but read.
 	takenTime = 2 * time.Second
-	// Between starts of stocked processes that die unused.
+	// Between starts of processes that die unused.
 	leastBackOff = 100 * time.Millisecond
 	mostBackOff  = 30 * time.Second
 )
 
-// stock keeps started processes, each of which waits for what it is to run on
-// its descriptor 3 and is used once. Each has a uid of its own from its start.
+// source makes the processes of a stock.
+type source interface {
+	// start makes a process that waits for its order; nil with the reason.
+	start(where place) (*stocked, string)
+	// able tells whether there will be another one soon, so that waiting for it is
+	// better than an interpreter of one's own. It waits until that is known, or the
+	// execution must end.
+	able(e *execution) bool
+	// pause is how long after one was taken the next is made.
+	pause() time.Duration
+	// via is what Exit says of its processes.
+	via() int
+	// used tells which script was run last.
+	used(script string)
+	// stop ends it.
+	stop()
+}
+
+// stock keeps processes, each of which waits for what it is to run and is used
+// once. Each has a uid of its own from its start.
 type stock struct {
 	s       *supervisor
-	program *wire.Program
+	source  source
 	count   int
 	change  chan struct{} // something was taken or died; capacity 1
 	quit    chan struct{}
@@ -36,8 +51,9 @@ type stock struct {
 	mu       sync.Mutex
 	places   []place // that nobody has
 	waiting  []*stocked
-	failures int       // in a row
-	notUntil time.Time // the next start
+	added    chan struct{} // closed, and made anew, when one is added or an attempt failed
+	failures int           // in a row
+	notUntil time.Time     // the next start
 }
 
 // stocked is a process that waits.
@@ -46,12 +62,13 @@ type stocked struct {
 	place
 	control               *os.File // its order is written there
 	stdin, stdout, stderr *os.File
+	signal                func(syscall.Signal) bool // its process group
 	taken                 chan struct{}
 }
 
-func (s *supervisor) startStock(program *wire.Program, count int, places []place) *stock {
+func (s *supervisor) startStock(source source, count int, places []place) *stock {
 	k := &stock{
-		s: s, program: program, count: count, places: places,
+		s: s, source: source, count: count, places: places, added: make(chan struct{}),
 		change: make(chan struct{}, 1), quit: make(chan struct{}), quitted: make(chan struct{}),
 	}
 	go k.keep()
@@ -81,6 +98,11 @@ func (k *stock) keep() {
 
 // missing tells whether there are too few, and how long to wait with the next.
 func (k *stock) missing() (wait time.Duration, missing bool) {
+	select {
+	case <-k.quit:
+		return 0, false
+	default:
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return max(time.Until(k.notUntil), 0), len(k.waiting) < k.count && len(k.places) > 0
@@ -92,35 +114,23 @@ func (k *stock) add() {
 	where := k.places[0]
 	k.places = k.places[1:]
 	k.mu.Unlock()
-	p, reason := k.start(where)
+	p, reason := k.source.start(where)
 	if p == nil {
 		k.failed(where, reason)
 		return
 	}
+	p.taken = make(chan struct{})
 	k.mu.Lock()
 	k.waiting = append(k.waiting, p)
+	k.announce()
 	k.mu.Unlock()
 	go k.watch(p)
 }
 
-func (k *stock) start(where place) (*stocked, string) {
-	var control [2]int
-	if err := syscall.Pipe2(control[:], syscall.O_CLOEXEC); err != nil {
-		return nil, err.Error()
-	}
-	syscall.SetNonblock(control[1], true) // can't fail on a pipe just made
-	ours, theirs := os.NewFile(uintptr(control[1]), "order"), os.NewFile(uintptr(control[0]), "order")
-	defer theirs.Close() // the process has its own
-	started, pipes, fault := k.s.launch(launch{
-		argv: k.program.Argv, dir: k.program.Dir, env: environment(k.program.Env, where.scratch), uid: where.uid, descriptor: theirs,
-	})
-	if fault != nil {
-		ours.Close()
-		return nil, fault.reason
-	}
-	return &stocked{
-		process: started, place: where, control: ours, stdin: pipes[0], stdout: pipes[1], stderr: pipes[2], taken: make(chan struct{}),
-	}, ""
+// announce wakes who waits for a process. The stock is locked.
+func (k *stock) announce() {
+	close(k.added)
+	k.added = make(chan struct{})
 }
 
 // watch replaces a process that ends before it is taken.
@@ -147,9 +157,10 @@ func (k *stock) failed(where place, reason string) {
 	k.failures++
 	first := k.failures == 1
 	k.notUntil = time.Now().Add(min(leastBackOff<<min(k.failures-1, 10), mostBackOff))
+	k.announce()
 	k.mu.Unlock()
-	if first {
-		k.s.notice("no stock of started processes: %s", reason)
+	if first && reason != "" {
+		k.s.notice("no process is kept ready: %s", reason)
 	}
 	k.changed()
 }
@@ -161,10 +172,34 @@ func (k *stock) changed() {
 	}
 }
 
-// take takes the process that has waited longest; nil if there is none.
-func (k *stock) take() *stocked {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// take takes the process that has waited longest. Where there is none it waits
+// for one that will soon be there; nil otherwise.
+func (k *stock) take(e *execution) *stocked {
+	if !k.source.able(e) {
+		return nil
+	}
+	timer := time.NewTimer(time.Until(e.deadline))
+	defer timer.Stop()
+	for {
+		k.mu.Lock()
+		p, added, failing := k.pop(), k.added, k.failures > 0
+		k.mu.Unlock()
+		if p != nil || failing || k.source.pause() > 0 {
+			return p
+		}
+		select {
+		case <-added:
+		case <-timer.C:
+			return nil
+		case grace := <-e.kills:
+			e.stop(grace) // for who waits for the process
+			return nil
+		}
+	}
+}
+
+// pop takes the first process. The stock is locked.
+func (k *stock) pop() *stocked {
 	if len(k.waiting) == 0 {
 		return nil
 	}
@@ -172,7 +207,11 @@ func (k *stock) take() *stocked {
 	k.waiting = k.waiting[1:]
 	k.failures = 0
 	close(p.taken)
-	time.AfterFunc(refillTime, k.changed)
+	if pause := k.source.pause(); pause > 0 {
+		time.AfterFunc(pause, k.changed)
+	} else {
+		k.changed()
+	}
 	return p
 }
 
@@ -188,11 +227,18 @@ func (k *stock) giveBack(where place) {
 func (k *stock) stop() {
 	close(k.quit)
 	<-k.quitted
-	for p := k.take(); p != nil; p = k.take() {
-		k.s.children.signalGroup(p.process, syscall.SIGKILL)
+	for {
+		k.mu.Lock()
+		p := k.pop()
+		k.mu.Unlock()
+		if p == nil {
+			break
+		}
+		p.signal(syscall.SIGKILL)
 		<-p.exited
 		p.close()
 	}
+	k.source.stop()
 }
 
 func (p *stocked) close() {
@@ -201,22 +247,22 @@ func (p *stocked) close() {
 	}
 }
 
-// order is what a stocked process is to become.
+// order is what a waiting process is to become.
 type order struct {
 	Argv []string          `json:"argv"`
 	Dir  string            `json:"dir"`
 	Env  map[string]string `json:"env"`
 }
 
-// fromStock gives an execution to a stocked process; neither program nor fault
+// fromStock gives an execution to a process that waits; neither program nor fault
 // where there is none that takes it.
 func (s *supervisor) fromStock(e *execution) (*program, *startFault) {
-	waiting := s.stock.take()
+	waiting := s.stock.take(e)
 	if waiting == nil {
 		return nil, nil
 	}
 	if err := s.hand(waiting, e); err != nil {
-		s.children.signalGroup(waiting.process, syscall.SIGKILL)
+		waiting.signal(syscall.SIGKILL)
 		waiting.close()
 		if left := s.cleaner.clear(waiting.place, waiting.pid); left != nil {
 			return nil, &startFault{code: 126, reason: left.Error()}
@@ -224,12 +270,12 @@ func (s *supervisor) fromStock(e *execution) (*program, *startFault) {
 		s.stock.giveBack(waiting.place)
 		return nil, nil
 	}
+	s.stock.source.used(e.Script[0])
 	p := &program{
-		process: waiting.process, place: waiting.place, via: wire.ViaStock,
+		process: waiting.process, place: waiting.place, via: s.stock.source.via(), signal: waiting.signal,
 		stdin: waiting.stdin, stdout: waiting.stdout, stderr: waiting.stderr,
 		release: func() { s.stock.giveBack(waiting.place) },
 	}
-	p.signal = func(number syscall.Signal) bool { return s.children.signalGroup(p.process, number) }
 	s.connect(e, p)
 	return p, nil
 }
@@ -248,4 +294,62 @@ func (s *supervisor) hand(p *stocked, e *execution) error {
 		return err
 	}
 	return p.control.Close()
+}
+
+// orderPipe is how a process gets its order: its end, and ours.
+func orderPipe() (theirs, ours *os.File, err error) {
+	var fds [2]int
+	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC); err != nil {
+		return nil, nil, err
+	}
+	syscall.SetNonblock(fds[1], true) // can't fail on a pipe just made
+	return os.NewFile(uintptr(fds[0]), "order"), os.NewFile(uintptr(fds[1]), "order"), nil
+}
+
+// mapped is an environment by names; of names that are there twice the first
+// counts, as for getenv(3).
+func mapped(env []string) map[string]string {
+	m := make(map[string]string, len(env))
+	for _, entry := range env {
+		name, value, _ := strings.Cut(entry, "=")
+		if _, twice := m[name]; !twice {
+			m[name] = value
+		}
+	}
+	return m
+}
+
+// starter is the source of a stock of started processes.
+type starter struct {
+	s       *supervisor
+	program *wire.Program
+}
+
+// refillTime is how long after one was taken the next is started: short
+// executions have the processor to themselves first.
+const refillTime = 20 * time.Millisecond
+
+func (*starter) able(*execution) bool { return true }
+func (*starter) pause() time.Duration { return refillTime }
+func (*starter) via() int             { return wire.ViaStock }
+func (*starter) used(string)          {}
+func (*starter) stop()                {}
+
+func (r *starter) start(where place) (*stocked, string) {
+	theirs, ours, err := orderPipe()
+	if err != nil {
+		return nil, err.Error()
+	}
+	defer theirs.Close() // the process has its own
+	started, pipes, fault := r.s.launch(launch{
+		argv: r.program.Argv, dir: r.program.Dir, env: environment(r.program.Env, where.scratch), uid: where.uid, descriptor: theirs,
+	})
+	if fault != nil {
+		ours.Close()
+		return nil, fault.reason
+	}
+	return &stocked{
+		process: started, place: where, control: ours, stdin: pipes[0], stdout: pipes[1], stderr: pipes[2],
+		signal: func(number syscall.Signal) bool { return r.s.children.signalGroup(started, number) },
+	}, ""
 }

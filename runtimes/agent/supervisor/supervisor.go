@@ -8,8 +8,8 @@
 //
 // Goroutines of Run: the reader of the connection and the reaper live as long
 // as Run; the janitor, isolated only, for ever on a thread of its own; one per
-// execution, which starts three for its pipes and waits for them; two for the
-// forking parent and one for the stock, where there are such.
+// execution, which starts three for its pipes and waits for them; three for the
+// forking parent, one for the stock and one for each process that waits in it.
 package supervisor
 
 import (
@@ -48,8 +48,7 @@ type supervisor struct {
 	cleaner  cleaner
 	oom      *oomGuard
 	setup    wire.Setup
-	parent   *parent // nil = none
-	stock    *stock  // nil = none
+	stock    *stock // of started or forked processes; nil = none
 
 	free    []*slot
 	last    uint32                // stream of the last start
@@ -145,11 +144,13 @@ func (s *supervisor) prepare() error {
 	for i := s.setup.Slots - 1; i >= 0; i-- { // the first is taken first
 		s.free = append(s.free, &slot{place: places[i]})
 	}
-	if s.setup.Parent != nil {
-		s.parent = s.startParent(s.setup.Parent)
-	}
-	if s.setup.Stock != nil {
-		s.stock = s.startStock(s.setup.Stock, s.setup.StockCount, places[s.setup.Slots:])
+	switch {
+	case s.setup.Parent != nil:
+		if parent := s.startParent(s.setup.Parent); parent != nil {
+			s.stock = s.startStock(parent, s.setup.StockCount, places[s.setup.Slots:])
+		}
+	case s.setup.Stock != nil:
+		s.stock = s.startStock(&starter{s, s.setup.Stock}, s.setup.StockCount, places[s.setup.Slots:])
 	}
 	return nil
 }
@@ -236,9 +237,6 @@ func (s *supervisor) end() {
 	}
 	if s.stock != nil {
 		s.stock.stop()
-	}
-	if s.parent != nil {
-		s.parent.stop()
 	}
 }
 
