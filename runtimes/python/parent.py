@@ -91,7 +91,7 @@ class Preload:
                 __import__(name)
             except BaseException as error:
                 self.notices.append(f"preload {name}: {type(error).__name__}: {error}"[:500])
-            self.compare(name, before, self.census())
+            self.compare(name, before, self.settled(before))
         for name in added:
             os.environ.pop(name, None)
 
@@ -101,6 +101,16 @@ class Preload:
         except ChildProcessError:
             children = False
         return len(os.listdir("/proc/self/task")), children, set(descriptors())
+
+    def settled(self, before):
+        """The census once threads that have ended are gone: the kernel has one
+        for a moment after its join."""
+        patience = time.monotonic() + 0.2
+        while True:
+            after = self.census()
+            if after[0] <= before[0] or time.monotonic() > patience:
+                return after
+            time.sleep(0.002)
 
     def compare(self, name, before, after):
         why = None
