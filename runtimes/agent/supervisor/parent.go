@@ -100,7 +100,7 @@ func (p *parent) start(program *wire.Program) error {
 		return fmt.Errorf("make socket pair: %w", err)
 	}
 	started, ours, fault := p.s.launch(launch{
-		argv: program.Argv, dir: program.Dir, env: environment(program.Env, p.s.Scratch),
+		argv: program.Argv, dir: program.Dir, env: environment(program.Env, p.s.parentScratch()),
 		uid: agent.ParentUID, descriptor: theirs, ambient: []uintptr{capSetgid, capSetuid},
 	})
 	if fault != nil {
@@ -222,6 +222,20 @@ func (p *parent) stop() {
 	<-p.process.exited
 }
 
+// idle tells whether the parent has no imports before it that could use files: it
+// is ready, or there is none.
+func (p *parent) idle() bool {
+	if p == nil {
+		return true
+	}
+	select {
+	case <-p.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // forking waits until the parent is ready, no longer than the execution may, and
 // tells whether it forks.
 func (p *parent) forking(e *execution) bool {
@@ -276,7 +290,8 @@ func (s *supervisor) fork(e *execution) (*program, *startFault) {
 		case <-child.process.exited:
 			return false
 		default:
-			return s.cleaner.signal(e.place, child.process.pid, int(number))
+			s.cleaner.signal(e.place, child.process.pid, number)
+			return true
 		}
 	}
 	s.connect(e, program)

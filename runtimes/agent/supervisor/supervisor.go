@@ -7,9 +7,9 @@
 // (engine: process) it changes no uid and protects nobody; it only cleans up.
 //
 // Goroutines of Run: the reader of the connection and the reaper live as long
-// as Run; the janitor, isolated only, for ever on a thread of its own; one per
-// execution, which starts three for its pipes and waits for them; two for the
-// forking parent and one for the stock, where there are such.
+// as Run; one per execution, which starts up to three for its pipes and waits for
+// them; three for the forking parent; one for the stock and one for each process
+// in it, where there are such.
 package supervisor
 
 import (
@@ -104,7 +104,6 @@ func (s *supervisor) settle() error {
 		fmt.Fprintln(s.Log, "attune-agent: not PID 1: no isolation, programs run with the gateway's own rights")
 		s.cleaner = descendants{children: s.children}
 	}
-	stockThreads()
 	return nil
 }
 
@@ -137,6 +136,7 @@ func (s *supervisor) greet() error {
 
 // prepare makes the slots, and starts what is to be kept ready.
 func (s *supervisor) prepare() error {
+	stockThreads(s.setup.Slots)
 	s.ended = make(chan *execution, s.setup.Slots)
 	places, err := s.places()
 	if err != nil {
