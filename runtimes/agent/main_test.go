@@ -52,7 +52,7 @@ type instance struct {
 
 // startAgent starts an agent, and checks at the end of the test that it left
 // quietly and nothing behind.
-func startAgent(t *testing.T) *instance {
+func startAgent(t testing.TB) *instance {
 	t.Helper()
 	// Longer than a socket's address may be.
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
@@ -86,7 +86,7 @@ func startAgent(t *testing.T) *instance {
 	return i
 }
 
-func (i *instance) end(t *testing.T) {
+func (i *instance) end(t testing.TB) {
 	if err := i.Close(); err != nil {
 		t.Errorf("Close() = %v", err)
 	}
@@ -102,7 +102,7 @@ func (i *instance) end(t *testing.T) {
 	i.checkScratch(t)
 }
 
-func (i *instance) checkScratch(t *testing.T) {
+func (i *instance) checkScratch(t testing.TB) {
 	t.Helper()
 	if left, err := os.ReadDir(i.scratch); err != nil || len(left) > 0 {
 		t.Errorf("scratch directory holds %v, %v", left, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,16 +23,21 @@ func (d descendants) private(_ int, dir string) error { return os.Mkdir(dir, 0o7
 
 func (d descendants) put(p place, files []wire.File) error { return put(p.scratch, files) }
 
-func (d descendants) signal(_ place, pid, number int) bool {
-	return syscall.Kill(-pid, syscall.Signal(number)) == nil
+func (d descendants) signal(_ place, pid int, number syscall.Signal) {
+	if syscall.Kill(-pid, number) != nil {
+		syscall.Kill(pid, number) // before it has a group of its own; gone is as good
+	}
 }
 
 func (d descendants) clear(p place, leader int) error {
 	if err := d.kill(leader); err != nil {
 		return err
 	}
-	return wipe(p.scratch, time.Now().Add(wipeTime))
+	return d.wipe(p)
 }
+
+// wipe implements cleaner. All files are the gateway's.
+func (d descendants) wipe(p place) error { return wipe(p.scratch, anybody, time.Now().Add(wipeTime)) }
 
 // everybody is the leader of all processes that the agent has.
 const everybody = -1
@@ -40,8 +46,7 @@ const everybody = -1
 // parent is gone.
 func (d descendants) kill(leader int) error {
 	limit := time.Now().Add(killTime)
-	for {
-		d.children.reap()
+	for d.children.reap() { // no child, no descendant
 		left, err := d.children.killLeft(leader)
 		if err != nil {
 			return fmt.Errorf("kill what is left: %w", err)
@@ -57,44 +62,83 @@ func (d descendants) kill(leader int) error {
 		case <-time.After(pollTime):
 		}
 	}
+	return nil
 }
 
-// killLeft kills the session of a leader, and orphans unless another execution
-// could have left them. Nothing is reaped meanwhile, so that no number can have
-// changed its owner.
+// killLeft kills a leader, its session, and orphans unless another execution could
+// have left them. Nothing is reaped meanwhile, so that no number can have changed
+// its owner.
 func (r *reaper) killLeft(leader int) (left bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	self := os.Getpid()
-	all, err := os.ReadDir("/proc")
+	all, err := ownChildren()
 	if err != nil {
 		return false, err
 	}
-	for _, e := range all {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == self {
-			continue
-		}
-		parent, session, ended := lineage(pid)
-		own := r.running[pid]
-		orphan := parent == self && (leader == everybody || own == nil && r.executing <= 1)
-		if ended || !orphan && (leader <= 0 || session != leader && pid != leader) {
+	for _, pid := range all {
+		known := r.running[pid] != nil && pid != leader
+		alone := r.executing <= 1 && !known
+		if leader != everybody && !alone && (known || sessionOf(pid) != leader) {
 			continue
 		}
 		syscall.Kill(pid, syscall.SIGKILL) // a set-uid child may refuse; it stays and is reported
 		left = true
 	}
+	if leader > 0 && syscall.Kill(-leader, syscall.SIGKILL) == nil {
+		left = true // children that are still a child's, too
+	}
 	return left, nil
 }
 
-// lineage returns the parent and the session of a process, 0 if there is no such
-// process, and whether it has ended.
-func lineage(pid int) (parent, session int, ended bool) {
+// ownChildren lists this process's children, those that have ended among them.
+func ownChildren() ([]int, error) {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return nil, err
+	}
+	var all []int
+	for _, task := range tasks {
+		list, err := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
+		if err != nil {
+			if _, gone := os.Stat("/proc/self/task/" + task.Name()); gone != nil {
+				continue // its children have gone to another thread
+			}
+			return childrenOf(os.Getpid()) // a kernel without that file
+		}
+		for field := range strings.FieldsSeq(string(list)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				all = append(all, pid)
+			}
+		}
+	}
+	return all, nil
+}
+
+// childrenOf looks at every process for its parent.
+func childrenOf(parent int) ([]int, error) {
+	names, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var all []int
+	for _, e := range names {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if fields := statFields(pid); len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
+			all = append(all, pid)
+		}
+	}
+	return all, nil
+}
+
+// sessionOf returns the session of a process, 0 if there is no such process.
+func sessionOf(pid int) int {
 	fields := statFields(pid)
 	if len(fields) < 4 {
-		return 0, 0, true
+		return 0
 	}
-	parent, _ = strconv.Atoi(fields[1]) // the kernel writes numbers there
-	session, _ = strconv.Atoi(fields[3])
-	return parent, session, fields[0] == "Z"
+	session, _ := strconv.Atoi(fields[3]) // the kernel writes a number there
+	return session
 }

@@ -71,7 +71,7 @@ func (s *supervisor) execute(e *execution) {
 		x.Via, used, leader = p.via, p.place, p.pid
 		s.wait(e, p, x)
 	}
-	left := s.cleaner.clear(used, leader)
+	left := s.clear(used, leader)
 	if p != nil {
 		s.finish(e, p, x)
 	}

@@ -14,8 +14,9 @@ const (
 	prSetNoNewPrivs     = 38
 )
 
-// threads is how many are made before user code exists, see stockThreads.
-const threads = 8
+// threads is how many are made before user code exists beside two for each slot,
+// see stockThreads.
+const threads = 6
 
 // harden makes this process unreadable for others and the parent of orphans, and
 // keeps its descriptors from programs that it starts.
@@ -73,7 +74,8 @@ func closeOnExec() error {
 // stockThreads makes the threads that the Go runtime may want later. It dies if
 // it wants one while a fork bomb holds every process ID of the container. Idle
 // threads are kept and taken before new ones are made.
-func stockThreads() {
+func stockThreads(slots int) {
+	threads := threads + 2*slots
 	var up, down sync.WaitGroup
 	up.Add(threads)
 	down.Add(threads)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -24,60 +25,75 @@ const (
 // janitor cleans up after user code in a container, as user code's uid.
 //
 // Root without DAC_OVERRIDE can't remove another uid's files, and root with KILL
-// could kill too much. So one thread takes a slot's uid for the while: kill(-1)
-// then reaches exactly that uid's processes (never PID 1, never itself), and files
-// are removed by their owner. The real and the saved uid stay 0, which is the way
-// back and keeps user code from signalling or tracing the thread. The thread
-// exists before user code does: a fork bomb can't prevent it.
+// could kill too much. So the thread that cleans takes a slot's uid for the while:
+// kill(-1) then reaches exactly that uid's processes (never PID 1, never itself),
+// and files are removed by their owner. The saved uid stays 0, which is the way
+// back and, like the real one, keeps user code from signalling or tracing the
+// thread. The real uid is nobody's: were it 0, kill(-1) would hit a program of
+// another slot that is just being started and isn't its uid yet. It is
+// the execution's own thread, so no slot waits for another's cleaning; all threads
+// exist before user code does (stockThreads), so a fork bomb can't prevent it.
 type janitor struct {
 	children *reaper
-	jobs     chan job
+	shared   []string // directories beside scratch ones that user code can write
+	ipc      *ipcTables
 }
-
-// shared are the directories beside its scratch one that user code may be able
-// to write. A hardened container has none that it can.
-var shared = []string{"/dev/shm", "/dev/mqueue"}
 
 var _ cleaner = (*janitor)(nil)
 
-type job struct {
-	uid  int
-	work func() error
-	done chan error
-}
-
-// newJanitor starts the thread. The caller must be PID 1 of a container.
+// newJanitor looks what there will be to clean. The caller must be PID 1 of a
+// container, with nobody else in it.
 func newJanitor(children *reaper) (*janitor, error) {
 	if os.Getpid() != 1 {
 		return nil, errors.New("start janitor: not PID 1 of a container")
 	}
-	j := &janitor{children: children, jobs: make(chan job)}
-	go j.run()
-	// Tries both ways, while nobody else is there.
-	if err := j.do(agent.SlotUID, func() error { return nil }); err != nil {
+	ipc, err := openIPC()
+	if err != nil {
+		return nil, err
+	}
+	j := &janitor{children: children, ipc: ipc}
+	// Tries the way to another uid and back, too.
+	err = as(agent.SlotUID, func() error {
+		for _, dir := range []string{"/dev/shm", "/dev/mqueue"} {
+			if writable(dir) {
+				j.shared = append(j.shared, dir)
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("start janitor: %w", err)
 	}
 	return j, nil
 }
 
-func (j *janitor) run() {
-	runtime.LockOSThread() // for ever; the runtime never clones new threads from a locked one
-	for job := range j.jobs {
-		job.done <- as(uintptr(job.uid), job.work)
+// writable tells whether a file can be made in dir. A hardened container has no
+// such directory but the scratch one.
+func writable(dir string) bool {
+	name := filepath.Join(dir, "attune-probe")
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	for _, cannot := range []error{syscall.ENOENT, syscall.EROFS, syscall.EACCES, syscall.EPERM} {
+		if errors.Is(err, cannot) {
+			return false
+		}
 	}
+	if err == nil {
+		f.Close()       // it holds nothing
+		os.Remove(name) // in a directory that is wiped after every execution anyway
+	}
+	return true
 }
 
-// do runs work on the janitor's thread as a uid.
-func (j *janitor) do(uid int, work func() error) error {
-	done := make(chan error, 1)
-	j.jobs <- job{uid: uid, work: work, done: done}
-	return <-done
-}
+// nobody is a uid that no process of a container ever has.
+const nobody = 65531
 
-// as runs work with the calling thread's effective uid changed. Raw system calls,
-// because syscall.Setresuid changes all threads.
-func as(uid uintptr, work func() error) error {
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, 0, uid, 0); errno != 0 {
+// as runs work with the calling thread's real and effective uid changed. Raw system
+// calls, because syscall.Setresuid changes all threads. The runtime never clones
+// new threads from a locked one.
+func as(uid int, work func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, nobody, uintptr(uid), 0); errno != 0 {
 		return fmt.Errorf("become uid %d: %w", uid, errno)
 	}
 	err := work()
@@ -89,7 +105,7 @@ func as(uid uintptr, work func() error) error {
 
 // private implements cleaner.
 func (j *janitor) private(uid int, dir string) error {
-	return j.do(uid, func() error { return os.Mkdir(dir, 0o700) })
+	return as(uid, func() error { return os.Mkdir(dir, 0o700) })
 }
 
 // put implements cleaner.
@@ -97,31 +113,44 @@ func (j *janitor) put(p place, files []wire.File) error {
 	if len(files) == 0 {
 		return nil
 	}
-	return j.do(p.uid, func() error { return put(p.scratch, files) })
+	return as(p.uid, func() error { return put(p.scratch, files) })
 }
 
 // signal implements cleaner. As the execution's uid it can hit nobody else, even
-// if the number has got a new owner.
-func (j *janitor) signal(p place, pid, number int) bool {
-	return j.do(p.uid, func() error { return syscall.Kill(-pid, syscall.Signal(number)) }) == nil
+// if the number has got a new owner. A child that still has the parent's uid is
+// signalled alone, before it has met user code.
+func (j *janitor) signal(p place, pid int, number syscall.Signal) {
+	if as(p.uid, func() error { return syscall.Kill(-pid, number) }) != nil {
+		as(agent.ParentUID, func() error { return syscall.Kill(pid, number) }) // gone is as good
+	}
 }
 
-// clear kills and wipes, then looks for what outlives its process.
+// wipe implements cleaner.
+func (j *janitor) wipe(p place) error {
+	return as(p.uid, func() error { return p.wipe(time.Now().Add(wipeTime)) })
+}
+
+// clear implements cleaner.
 func (j *janitor) clear(p place, _ int) error {
-	return j.do(p.uid, func() error {
+	// Most leave nothing, and that can be seen without becoming somebody else.
+	if gone(p.uid) && !p.alone && len(j.shared) == 0 && empty(p.scratch) {
+		j.children.reap() // the last statuses, if another has taken the signal
+		return j.ipc.left(p.uid)
+	}
+	return as(p.uid, func() error {
 		if err := j.kill(p.uid); err != nil {
 			return err
 		}
 		limit := time.Now().Add(wipeTime)
-		if err := wipe(p.scratch, limit); err != nil {
+		if err := p.wipe(limit); err != nil {
 			return err
 		}
-		for _, dir := range shared {
-			if err := wipeOwn(dir, p.uid); err != nil {
+		for _, dir := range j.shared {
+			if err := wipe(dir, p.uid, limit); err != nil {
 				return err
 			}
 		}
-		return sysvLeft()
+		return j.ipc.left(p.uid)
 	})
 }
 
@@ -134,12 +163,12 @@ func (j *janitor) kill(uid int) error {
 		}
 		// kill(-1) sees every process of the container at one moment, half-made
 		// forks included. ESRCH says that there is none but the agent; with others,
-		// of other uids, the kernel doesn't tell.
-		if err := syscall.Kill(-1, syscall.SIGKILL); err == syscall.ESRCH {
-			j.children.reap() // the last statuses, if another has taken the signal
+		// of other uids, it doesn't tell.
+		err := syscall.Kill(-1, syscall.SIGKILL)
+		j.children.reap() // the last statuses, if another has taken the signal
+		if err == syscall.ESRCH {
 			return nil
 		}
-		j.children.reap()
 		left, err := remains(uid)
 		if err != nil || !left {
 			return err
@@ -154,9 +183,22 @@ func (j *janitor) kill(uid int) error {
 	}
 }
 
+// ofUser is PRIO_USER of getpriority(2).
+const ofUser = 2
+
+// gone tells that no process of a uid exists, be it one that has ended; false
+// where the kernel can't say so.
+func gone(uid int) bool {
+	_, err := syscall.Getpriority(ofUser, uid)
+	return err == syscall.ESRCH
+}
+
 // remains tells whether a process of the uid is alive. Those that have ended and
 // wait for their parent to take note are not.
 func remains(uid int) (bool, error) {
+	if gone(uid) {
+		return false, nil
+	}
 	all, err := os.Open("/proc")
 	if err != nil {
 		return false, fmt.Errorf("look for processes: %w", err)

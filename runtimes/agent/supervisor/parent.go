@@ -102,7 +102,7 @@ func (p *parent) begin(program *wire.Program) error {
 		return fmt.Errorf("make socket pair: %w", err)
 	}
 	started, ours, fault := p.s.launch(launch{
-		argv: program.Argv, dir: program.Dir, env: environment(program.Env, p.s.Scratch),
+		argv: program.Argv, dir: program.Dir, env: environment(program.Env, p.s.parentScratch()),
 		uid: agent.ParentUID, descriptor: theirs, ambient: []uintptr{capSetgid, capSetuid},
 	})
 	if fault != nil {
@@ -224,6 +224,20 @@ func (p *parent) stop() {
 	<-p.process.exited
 }
 
+// idle tells whether the parent has no imports before it that could use files: it
+// is ready, or there is none.
+func (p *parent) idle() bool {
+	if p == nil {
+		return true
+	}
+	select {
+	case <-p.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // able implements source.
 func (p *parent) able(e *execution) bool {
 	timer := time.NewTimer(time.Until(e.deadline))
@@ -282,7 +296,8 @@ func (p *parent) start(where place) (*stocked, string) {
 		case <-child.exited:
 			return false
 		default:
-			return p.s.cleaner.signal(where, child.pid, int(number))
+			p.s.cleaner.signal(where, child.pid, number)
+			return true
 		}
 	}
 	return waiting, ""

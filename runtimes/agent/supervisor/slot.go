@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"attune/runtimes/agent"
 	"attune/runtimes/agent/wire"
@@ -26,13 +27,14 @@ type cleaner interface {
 	private(uid int, dir string) error
 	// put makes the files of an execution before it starts.
 	put(p place, files []wire.File) error
-	// signal signals the process group of a process that is no child of the
-	// agent; false if there is none.
-	signal(p place, pid, number int) bool
+	// signal signals the process group of a process that is no child of the agent.
+	signal(p place, pid int, number syscall.Signal)
 	// clear kills what an execution has left and wipes what it could write. leader
 	// is its first process, 0 = none. An error says what is still there. Bounded in
 	// time.
 	clear(p place, leader int) error
+	// wipe removes what the uid has in the scratch directory. Bounded in time.
+	wipe(p place) error
 }
 
 // places makes the places of all slots, then those of the stock. One slot has the
@@ -56,10 +58,35 @@ func (s *supervisor) places() ([]place, error) {
 			return nil, err
 		}
 	}
+	if slots > 1 && s.setup.Parent != nil {
+		if err := s.cleaner.private(agent.ParentUID, s.parentScratch()); err != nil {
+			return nil, err
+		}
+	}
 	if slots > 1 {
 		if err := os.Chmod(s.Scratch, 0o755); err != nil {
 			return nil, fmt.Errorf("close scratch directory: %w", err)
 		}
 	}
 	return places, nil
+}
+
+// parentScratch is what the parent may write. With one slot it shares that one's
+// directory: user code may come upon what modules write there when they are
+// imported, and the next execution finds it gone.
+func (s *supervisor) parentScratch() string {
+	if s.setup.Slots == 1 {
+		return s.Scratch
+	}
+	return filepath.Join(s.Scratch, "parent")
+}
+
+// clear removes everything of an execution, and what the parent has written beside
+// it.
+func (s *supervisor) clear(p place, leader int) error {
+	err := s.cleaner.clear(p, leader)
+	if err == nil && s.isolated && !p.alone && s.parent.idle() && !empty(p.scratch) {
+		err = s.cleaner.wipe(place{uid: agent.ParentUID, scratch: p.scratch})
+	}
+	return err
 }

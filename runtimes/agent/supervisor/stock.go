@@ -143,10 +143,16 @@ func (k *stock) watch(p *stocked) {
 		k.waiting = slices.DeleteFunc(k.waiting, func(other *stocked) bool { return other == p })
 		unused := len(k.waiting) < n
 		k.mu.Unlock()
-		if unused {
-			p.close()
-			k.failed(p.place, "it ended by itself")
+		if !unused {
+			return
 		}
+		p.close()
+		if left := k.s.cleaner.clear(p.place, p.pid); left != nil {
+			k.s.notice("a stocked process left something: %v", left)
+			k.changed() // its place is given up
+			return
+		}
+		k.failed(p.place, "it ended by itself")
 	}
 }
 
@@ -264,7 +270,7 @@ func (s *supervisor) fromStock(e *execution) (*program, *startFault) {
 	if err := s.hand(waiting, e); err != nil {
 		waiting.signal(syscall.SIGKILL)
 		waiting.close()
-		if left := s.cleaner.clear(waiting.place, waiting.pid); left != nil {
+		if left := s.clear(waiting.place, waiting.pid); left != nil {
 			return nil, &startFault{code: 126, reason: left.Error()}
 		}
 		s.stock.giveBack(waiting.place)

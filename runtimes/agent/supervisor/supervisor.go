@@ -48,7 +48,8 @@ type supervisor struct {
 	cleaner  cleaner
 	oom      *oomGuard
 	setup    wire.Setup
-	stock    *stock // of started or forked processes; nil = none
+	parent   *parent // nil = none
+	stock    *stock  // of started or forked processes; nil = none
 
 	free    []*slot
 	last    uint32                // stream of the last start
@@ -103,7 +104,6 @@ func (s *supervisor) settle() error {
 		fmt.Fprintln(s.Log, "attune-agent: not PID 1: no isolation, programs run with the gateway's own rights")
 		s.cleaner = descendants{children: s.children}
 	}
-	stockThreads()
 	return nil
 }
 
@@ -136,6 +136,7 @@ func (s *supervisor) greet() error {
 
 // prepare makes the slots, and starts what is to be kept ready.
 func (s *supervisor) prepare() error {
+	stockThreads(s.setup.Slots)
 	s.ended = make(chan *execution, s.setup.Slots)
 	places, err := s.places()
 	if err != nil {
@@ -146,8 +147,8 @@ func (s *supervisor) prepare() error {
 	}
 	switch {
 	case s.setup.Parent != nil:
-		if parent := s.startParent(s.setup.Parent); parent != nil {
-			s.stock = s.startStock(parent, s.setup.StockCount, places[s.setup.Slots:])
+		if s.parent = s.startParent(s.setup.Parent); s.parent != nil {
+			s.stock = s.startStock(s.parent, s.setup.StockCount, places[s.setup.Slots:])
 		}
 	case s.setup.Stock != nil:
 		s.stock = s.startStock(&starter{s, s.setup.Stock}, s.setup.StockCount, places[s.setup.Slots:])

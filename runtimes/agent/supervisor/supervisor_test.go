@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -28,17 +30,32 @@ func TestOOMKills(t *testing.T) {
 	}
 }
 
-func TestLineage(t *testing.T) {
-	t.Parallel()
-	session, err := ownSession()
+func TestChildrenAndSessions(t *testing.T) {
+	session, err := syscall.Getpgid(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if parent, got, ended := lineage(os.Getpid()); parent != os.Getppid() || got != session || ended {
-		t.Errorf("lineage(self) = %d, %d, %v, want %d, %d", parent, got, ended, os.Getppid(), session)
+	command := exec.Command("sleep", "1000")
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
 	}
-	if parent, session, ended := lineage(1 << 30); parent != 0 || session != 0 || !ended {
-		t.Errorf("lineage(nobody) = %d, %d, %v", parent, session, ended)
+	pid := command.Process.Pid
+	if got := sessionOf(pid); got != pid || got == session {
+		t.Errorf("sessionOf(a leader) = %d, want %d", got, pid)
+	}
+	if got := sessionOf(1 << 30); got != 0 {
+		t.Errorf("sessionOf(nobody) = %d", got)
+	}
+	for name, list := range map[string]func() ([]int, error){"own": ownChildren, "by parent": func() ([]int, error) { return childrenOf(os.Getpid()) }} {
+		if got, err := list(); err != nil || !slices.Contains(got, pid) {
+			t.Errorf("%s: children = %v, %v, want %d among them", name, got, err, pid)
+		}
+	}
+	command.Process.Kill()
+	command.Wait()
+	if got, err := ownChildren(); err != nil || slices.Contains(got, pid) {
+		t.Errorf("children after the end = %v, %v", got, err)
 	}
 }
 
@@ -231,12 +248,4 @@ func TestRightsAreBounded(t *testing.T) {
 	if _, err := r.Read(make([]byte, 64)); !errors.Is(err, wire.ErrProtocol) {
 		t.Errorf("one more: %v, want ErrProtocol", err)
 	}
-}
-
-func ownSession() (int, error) {
-	session, _, errno := syscall.RawSyscall(syscall.SYS_GETSID, 0, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(session), nil
 }

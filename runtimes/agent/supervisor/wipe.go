@@ -38,9 +38,16 @@ func put(dir string, files []wire.File) error {
 	return nil
 }
 
-// wipe removes everything in dir but not dir itself, and follows no symlink. A
-// dir that does not exist is clean. Nobody may be writing in it.
-func wipe(dir string, limit time.Time) error {
+// anybody is no uid: wipe removes whatever is there.
+const anybody = -1
+
+// wipe removes what a uid has in dir but not dir itself, and follows no symlink.
+// What is in the uid's directories goes with them. A dir that does not exist is
+// clean. Nobody of that uid may be writing in it.
+func wipe(dir string, uid int, limit time.Time) error {
+	if empty(dir) {
+		return nil
+	}
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -49,9 +56,66 @@ func wipe(dir string, limit time.Time) error {
 		return fmt.Errorf("wipe: %w", err)
 	}
 	defer root.Close()
-	w := wiper{root: root, limit: limit}
+	w := wiper{root: root, uid: uid, limit: limit}
 	if err := w.empty("."); err != nil {
 		return fmt.Errorf("wipe %s: %w", dir, err)
+	}
+	return nil
+}
+
+// empty tells whether dir has nothing in it but itself and its parent, as nearly
+// all have; false where that can't be said.
+func empty(dir string) bool {
+	fd, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer syscall.Close(fd) // it was only read
+	var entries [512]byte
+	n, err := syscall.ReadDirent(fd, entries[:])
+	if err != nil {
+		return false
+	}
+	_, _, names := syscall.ParseDirent(entries[:n], -1, nil) // leaves out both
+	return n > 0 && len(names) == 0
+}
+
+// wipe removes what an execution has left in its scratch directory, and on it.
+func (p place) wipe(limit time.Time) error {
+	if !p.alone {
+		return wipe(p.scratch, p.uid, limit)
+	}
+	// The directory is user code's own: its mode may keep us out or let others in,
+	// and its attributes can hold a message to whoever comes next.
+	if err := os.Chmod(p.scratch, 0o700); err != nil {
+		return fmt.Errorf("wipe: %w", err)
+	}
+	if err := dropAttributes(p.scratch); err != nil {
+		return fmt.Errorf("wipe %s: %w", p.scratch, err)
+	}
+	return wipe(p.scratch, anybody, limit)
+}
+
+// dropAttributes removes a file's extended attributes, access lists among them.
+func dropAttributes(path string) error {
+	n, err := syscall.Listxattr(path, nil)
+	if n == 0 || err == syscall.ENOTSUP {
+		return nil
+	}
+	names := make([]byte, n)
+	if err == nil {
+		n, err = syscall.Listxattr(path, names)
+	}
+	if err != nil {
+		return fmt.Errorf("list attributes: %w", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(names[:n]), "\x00"), "\x00") {
+		if strings.HasPrefix(name, "security.") || strings.HasPrefix(name, "trusted.") {
+			continue // nothing that user code could have set
+		}
+		if err := syscall.Removexattr(path, name); err != nil {
+			return fmt.Errorf("remove attribute %s: %w", name, err)
+		}
 	}
 	return nil
 }
@@ -61,6 +125,7 @@ func wipe(dir string, limit time.Time) error {
 // chooses, costs neither stack nor descriptors.
 type wiper struct {
 	root  *os.Root
+	uid   int // whose is removed; anybody = all
 	limit time.Time
 }
 
@@ -70,19 +135,51 @@ const batch = 256
 // empty removes what is in dir, which is the top or a directory at the top.
 func (w *wiper) empty(dir string) error {
 	for {
-		entries, err := w.list(dir)
-		if err != nil || len(entries) == 0 {
+		removed, err := w.pass(dir)
+		if err != nil || !removed {
 			return err
+		}
+	}
+}
+
+// pass goes through dir once. Names that are removed meanwhile can hide others,
+// so it is clean only when a pass finds nothing to do.
+func (w *wiper) pass(dir string) (removed bool, err error) {
+	d, err := w.root.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	defer d.Close()
+	for {
+		entries, err := d.ReadDir(batch)
+		if err == io.EOF {
+			return removed, nil
+		}
+		if err != nil {
+			return false, err
 		}
 		for _, e := range entries {
 			if time.Now().After(w.limit) {
-				return errors.New("too much is left to be removed in time")
+				return false, errors.New("too much is left to be removed in time")
 			}
+			if dir == "." && !w.owns(e) {
+				continue
+			}
+			removed = true
 			if err := w.remove(dir, e); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
+}
+
+// owns tells whether an entry at the top is to be removed.
+func (w *wiper) owns(e fs.DirEntry) bool {
+	if w.uid == anybody {
+		return true
+	}
+	info, err := w.root.Lstat(e.Name())
+	return err == nil && int(info.Sys().(*syscall.Stat_t).Uid) == w.uid
 }
 
 // remove removes an entry of dir, or moves it to the top.
@@ -102,49 +199,4 @@ func (w *wiper) remove(dir string, e fs.DirEntry) error {
 		return err
 	}
 	return w.root.Remove(name)
-}
-
-func (w *wiper) list(dir string) ([]fs.DirEntry, error) {
-	d, err := w.root.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	entries, err := d.ReadDir(batch)
-	if err == io.EOF {
-		err = nil
-	}
-	return entries, err
-}
-
-// wipeOwn removes what a uid has in a directory that others may write, too. What
-// is in its subdirectories goes with them. A dir that does not exist is clean.
-func wipeOwn(dir string, uid int) error {
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("wipe: %w", err)
-	}
-	defer root.Close()
-	top, err := root.Open(".")
-	if err != nil {
-		return fmt.Errorf("wipe %s: %w", dir, err)
-	}
-	defer top.Close()
-	entries, err := top.ReadDir(-1)
-	if err != nil {
-		return fmt.Errorf("wipe %s: %w", dir, err)
-	}
-	for _, e := range entries {
-		info, err := root.Lstat(e.Name())
-		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != uid {
-			continue // gone meanwhile, or somebody else's
-		}
-		if err := root.RemoveAll(e.Name()); err != nil {
-			return fmt.Errorf("wipe %s: %w", dir, err)
-		}
-	}
-	return nil
 }
