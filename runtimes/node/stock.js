@@ -17,9 +17,10 @@ function waitForOrder(fs) {
   return chunks.length ? JSON.parse(Buffer.concat(chunks)) : process.reallyExit(0);
 }
 
-// warmUp loads what scripts commonly use. It shows nowhere but in time.
+// warmUp loads what scripts commonly use. It shows nowhere but in time: a module
+// that opens a stream or a handle when it is loaded can't be among them.
 function warmUp() {
-  for (const name of ['assert', 'child_process', 'crypto', 'events', 'fs/promises', 'http', 'https', 'os', 'path',
+  for (const name of ['child_process', 'crypto', 'events', 'fs/promises', 'http', 'https', 'os', 'path',
     'stream/promises', 'timers/promises', 'url', 'util', 'zlib']) require(name);
 }
 
@@ -28,8 +29,6 @@ function take({ argv, dir, env }) {
   Object.assign(process.env, env);
   process.chdir(dir);
   process.argv.splice(1, process.argv.length, ...argv);
-  const at = process.execArgv.lastIndexOf('--require');
-  process.execArgv.splice(at, 2);
   Module._initPaths(); // NODE_PATH and HOME
   swap('_findPath', argv[0]);
   swap('_resolveFilename', argv[0]);
@@ -45,9 +44,15 @@ function swap(method, file) {
   };
 }
 
-delete require.cache[__filename];
-module.parent?.children?.pop();
-if (isMainThread) { // threads of scripts get all that was required beforehand
+// leaveNoTrace makes Node forget that this file was required.
+function leaveNoTrace() {
+  delete require.cache[__filename];
+  for (const [key, file] of Object.entries(Module._pathCache)) if (file === __filename) delete Module._pathCache[key];
+  process.execArgv.splice(process.execArgv.lastIndexOf('--require'), 2);
+}
+
+leaveNoTrace();
+if (isMainThread) { // a script's threads require this file, too
   warmUp();
   take(waitForOrder(require('fs')));
 }

@@ -1,0 +1,2 @@
+process.kill(process.pid, 'SIGABRT');
+setTimeout(() => {}, 1000);

@@ -1,0 +1,1 @@
+process.once('beforeExit', (code) => { console.log('before exit', code); setImmediate(() => console.log('once more')); });

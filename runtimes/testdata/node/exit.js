@@ -1,0 +1,3 @@
+process.on('beforeExit', () => console.log('never'));
+console.log('out');
+process.exit(7);

@@ -1,0 +1,2 @@
+process.exitCode = 6;
+process.on('exit', (code) => console.log('exit', code));

@@ -1,0 +1,5 @@
+function f() {
+  throw new TypeError('thrown');
+}
+console.log('before');
+f();

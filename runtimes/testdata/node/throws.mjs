@@ -1,0 +1,5 @@
+await null;
+function f() {
+  throw new TypeError('thrown in a module');
+}
+f();

@@ -1,0 +1,3 @@
+const error = new Error('outer', { cause: new Error('inner') });
+error.code = 'EX';
+throw error;

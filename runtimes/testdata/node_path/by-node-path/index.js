@@ -1,0 +1,1 @@
+exports.value = 'found by NODE_PATH';
