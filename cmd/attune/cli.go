@@ -55,6 +55,7 @@ type ServeCmd struct {
 	Host     string `help:"Address to listen on, over server.host." placeholder:"ADDRESS"`
 	Port     *int   `help:"Port to listen on, over server.port; 0 = any free one." placeholder:"PORT"`
 	Insecure bool   `help:"Allow an address that other machines can reach, without API keys."`
+	Profile  string `hidden:"" type:"path" help:"Directory for what a profiler sees from start to stop: cpu.pprof, heap.pprof." placeholder:"DIR"`
 }
 
 // configFlag names the configuration file of a command.

@@ -19,10 +19,17 @@ import (
 )
 
 // Run serves until the signal to stop, then drains and removes every instance.
-func (c *ServeCmd) Run(ctx context.Context, p *program) error {
+func (c *ServeCmd) Run(ctx context.Context, p *program) (err error) {
 	config, err := c.load(p)
 	if err != nil {
 		return err
+	}
+	if c.Profile != "" {
+		stop, failed := profile(c.Profile)
+		if failed != nil {
+			return exitError{exitGateway, failed}
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	display, log := p.console(config.Log)
 	defer display.Close()

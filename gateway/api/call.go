@@ -62,18 +62,28 @@ func (s *Server) logAccess(c *call, method string, status, size int) {
 	if c.quiet {
 		level = slog.LevelDebug
 	}
-	attrs := []slog.Attr{
+	ctx, handler := context.Background(), s.Logger.Handler()
+	if !handler.Enabled(ctx, level) {
+		return
+	}
+	now := time.Now()
+	// Not by the Logger, which looks for its caller even where no handler tells it.
+	record := slog.NewRecord(now, level, "request", 0)
+	attrs := [...]slog.Attr{
 		slog.String("method", method),
 		slog.String("route", c.route),
 		slog.Int("status", status),
-		slog.Duration("duration", time.Since(c.arrived)),
+		slog.Duration("duration", now.Sub(c.arrived)),
 		slog.Int("bytes", size),
 		slog.String("request", c.id),
+		slog.String("execution", c.execution),
 	}
-	if c.execution != "" {
-		attrs = append(attrs, slog.String("execution", c.execution))
+	told := attrs[:]
+	if c.execution == "" {
+		told = attrs[:len(attrs)-1]
 	}
-	s.Logger.LogAttrs(context.Background(), level, "request", attrs...)
+	record.AddAttrs(told...)
+	_ = handler.Handle(ctx, record) // as a Logger does: there is nowhere else to say it
 }
 
 // loggedMethod keeps inventions of clients out of the log.

@@ -10,30 +10,45 @@ import (
 // errClientLeft is the cause with which a call is cancelled whose client left.
 var errClientLeft = errors.New("the client left")
 
-// disconnectPoll is how often a running call looks for its client.
+// disconnectPoll is how often the clients of running calls are looked for.
 const disconnectPoll = 200 * time.Millisecond
+
+// watched is a call that ends when its client leaves.
+type watched struct{ cancel context.CancelCauseFunc }
 
 // watch returns a context that ends when the client leaves: fasthttp reads
 // nothing while a handler runs, and so never notices. The caller must call
-// release, which returns when the watching has ended.
+// release, after which the connection may have its next call.
 func (s *Server) watch(c net.Conn) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(s.base)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(disconnectPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if disconnected(c) {
-					cancel(errClientLeft)
-					return
-				}
+	own, ok := c.(*conn)
+	if !ok {
+		return ctx, func() { cancel(nil) }
+	}
+	own.watched.Store(&watched{cancel})
+	return ctx, func() {
+		own.watched.Store(nil)
+		cancel(nil)
+	}
+}
+
+// watchClients looks for the clients of all running calls until done is closed:
+// one goroutine for all, as most calls end before it has looked once.
+func (l *listener) watchClients(done <-chan struct{}) {
+	tick := time.NewTicker(disconnectPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		for _, c := range l.chosen(func(c *conn) bool { return c.watched.Load() != nil }) {
+			// First the call, then the look: if that ends meanwhile, cancelling it
+			// is nothing, and the connection's next call is looked for next time.
+			if call := c.watched.Load(); call != nil && disconnected(c) {
+				call.cancel(errClientLeft)
 			}
 		}
-	}()
-	return ctx, func() { cancel(nil); <-done }
+	}
 }

@@ -3,20 +3,65 @@ package api
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"github.com/valyala/fasthttp"
 
 	"attune/gateway/execution"
 )
 
-// singletons may come once. Of several, one reader would take the first and
-// another the last.
-var singletons = map[string]bool{
-	"host": true, "content-length": true, "transfer-encoding": true, "content-type": true,
-	"content-encoding": true, "expect": true, "authorization": true, "origin": true,
-	"sec-fetch-site": true, "idempotency-key": true, "callback-url": true,
+// singleton is a header that may come once. Of several, one reader would take
+// the first and another the last.
+type singleton int
+
+const (
+	hostField singleton = iota
+	lengthField
+	codingField // Transfer-Encoding
+	expectField
+	typeField
+	encodingField
+	authorizationField
+	originField
+	siteField
+	keyField
+	callbackField
+	singletonCount
+)
+
+// singletonOf finds a singleton by its lower-case name.
+func singletonOf(name []byte) (singleton, bool) {
+	switch string(name) { // no string is made of it
+	case "host":
+		return hostField, true
+	case "content-length":
+		return lengthField, true
+	case "transfer-encoding":
+		return codingField, true
+	case "expect":
+		return expectField, true
+	case "content-type":
+		return typeField, true
+	case "content-encoding":
+		return encodingField, true
+	case "authorization":
+		return authorizationField, true
+	case "origin":
+		return originField, true
+	case "sec-fetch-site":
+		return siteField, true
+	case "idempotency-key":
+		return keyField, true
+	case "callback-url":
+		return callbackField, true
+	}
+	return 0, false
 }
+
+// longestSingleton is the length of "transfer-encoding".
+const longestSingleton = 17
+
+// singletons are the values of those that came; nil = it did not.
+type singletons [singletonCount][]byte
 
 // checkFraming refuses what fasthttp accepts although another HTTP
 // implementation on the way may read it as a different request, or as two. It
@@ -27,33 +72,28 @@ func (s *Server) checkFraming(ctx *fasthttp.RequestCtx) error {
 	if version != "HTTP/1.1" && version != "HTTP/1.0" {
 		return refuse(codeUnsupportedProtocol, "the gateway speaks HTTP/1.1")
 	}
-	fields, refused := headerFields(header.RawHeaders(), s.Limits.HeaderFields)
-	if refused != nil {
+	var came singletons
+	if refused := came.read(header.RawHeaders(), s.Limits.HeaderFields); refused != nil {
 		return refused
 	}
-	_, hasHost := fields["host"]
-	_, hasLength := fields["content-length"]
-	coding, isCoded := fields["transfer-encoding"]
+	coding := came[codingField]
 	switch {
-	case !hasHost && version == "HTTP/1.1":
+	case came[hostField] == nil && version == "HTTP/1.1":
 		return refuse(codeInvalidHeader, "the Host header is missing")
-	case isCoded && hasLength:
+	case coding != nil && came[lengthField] != nil:
 		return refuse(codeInvalidRequest, "a request can't have both Content-Length and Transfer-Encoding")
-	case isCoded && version == "HTTP/1.0":
+	case coding != nil && version == "HTTP/1.0":
 		return refuse(codeInvalidRequest, "HTTP/1.0 has no Transfer-Encoding")
-	case isCoded && !strings.EqualFold(coding, "chunked"):
+	case coding != nil && !bytes.EqualFold(coding, []byte("chunked")):
 		return refuse(codeInvalidRequest, "the only Transfer-Encoding is chunked")
-	}
-	if expect, ok := fields["expect"]; ok && !strings.EqualFold(expect, "100-continue") {
+	case came[expectField] != nil && !bytes.EqualFold(came[expectField], []byte("100-continue")):
 		return refuse(codeExpectation, "the only expectation is 100-continue")
 	}
 	return nil
 }
 
-// headerFields reads the lines of a raw header strictly, and returns those that
-// are singletons by lower-case name.
-func headerFields(raw []byte, limit int) (map[string]string, *execution.Error) {
-	fields := make(map[string]string, len(singletons))
+// read reads the lines of a raw header strictly. Values are parts of it.
+func (s *singletons) read(raw []byte, limit int) *execution.Error {
 	count := 0
 	for line := range bytes.SplitSeq(bytes.TrimSuffix(raw, []byte("\n")), []byte("\n")) {
 		text, ended := bytes.CutSuffix(line, []byte("\r"))
@@ -61,23 +101,46 @@ func headerFields(raw []byte, limit int) (map[string]string, *execution.Error) {
 			continue // the last line, or no header at all
 		}
 		if !ended || bytes.IndexByte(text, '\r') >= 0 {
-			return nil, refuse(codeInvalidRequest, "a line of the header does not end in CR LF")
+			return refuse(codeInvalidRequest, "a line of the header does not end in CR LF")
 		}
 		if text[0] == ' ' || text[0] == '\t' {
-			return nil, refuse(codeInvalidRequest, "a header is folded over several lines")
+			return refuse(codeInvalidRequest, "a header is folded over several lines")
 		}
 		if count++; count > limit {
-			return nil, refuse(codeHeadersTooLarge, fmt.Sprintf("a request may have %d headers", limit))
+			return refuse(codeHeadersTooLarge, fmt.Sprintf("a request may have %d headers", limit))
 		}
 		name, value, _ := bytes.Cut(text, []byte(":"))
-		key := strings.ToLower(string(name))
-		if !singletons[key] {
+		key, ok := lowerSingleton(name)
+		if !ok {
 			continue
 		}
-		if _, twice := fields[key]; twice {
-			return nil, refuse(codeInvalidHeader, "a header came twice that may come once")
+		if s[key] != nil {
+			return refuse(codeInvalidHeader, "a header came twice that may come once")
 		}
-		fields[key] = string(bytes.Trim(value, " \t"))
+		s[key] = trimBlanks(value)
 	}
-	return fields, nil
+	return nil
+}
+
+// trimBlanks never returns nil: a header without a value has come, too.
+func trimBlanks(value []byte) []byte {
+	if value = bytes.Trim(value, " \t"); value == nil {
+		return []byte{}
+	}
+	return value
+}
+
+// lowerSingleton is singletonOf a name in any case.
+func lowerSingleton(name []byte) (singleton, bool) {
+	if len(name) > longestSingleton {
+		return 0, false
+	}
+	var lower [longestSingleton]byte
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower[i] = c
+	}
+	return singletonOf(lower[:len(name)])
 }

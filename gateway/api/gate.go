@@ -49,9 +49,12 @@ func (g *gate) shut() <-chan struct{} {
 }
 
 func (g *gate) isShut() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.closed
+	select {
+	case <-g.shutting:
+		return true
+	default:
+		return false
+	}
 }
 
 func (g *gate) running() int {

@@ -137,10 +137,11 @@ func checkOrigin(header *fasthttp.RequestHeader) error {
 	return refuse(codeForbidden, "a page of another origin may not call this gateway")
 }
 
-// admit lets a request in, unless the gateway is draining.
-func (s *Server) admit() (leave func(), err error) {
+// admit lets a request in, which leaves by the gate, unless the gateway is
+// draining.
+func (s *Server) admit() error {
 	if !s.gate.enter() {
-		return nil, refuseForNow(execution.CodeDraining, "the gateway takes no new requests", time.Second)
+		return refuseForNow(execution.CodeDraining, "the gateway takes no new requests", time.Second)
 	}
-	return s.gate.leave, nil
+	return nil
 }

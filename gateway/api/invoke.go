@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -133,7 +135,7 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 // refuseUnsupported refuses what a caller relies on and would not get. What
 // Prefer asks for may be left undone, these may not.
 func refuseUnsupported(header *fasthttp.RequestHeader) error {
-	for _, name := range []string{"Idempotency-Key", "Callback-Url", "Ce-Specversion"} {
+	for _, name := range [...]string{"Idempotency-Key", "Callback-Url", "Ce-Specversion"} {
 		if len(header.PeekAll(name)) > 0 {
 			return refuse(codeInvalidHeader, name+" is not supported yet")
 		}
@@ -143,6 +145,15 @@ func refuseUnsupported(header *fasthttp.RequestHeader) error {
 
 // serverTiming says in a browser's words where the time went.
 func serverTiming(t execution.Timing) string {
-	return fmt.Sprintf("queue;dur=%.3f, environment;dur=%.3f, start;dur=%.3f, run;dur=%.3f",
-		t.Queue, t.Environment, t.Start, t.Run)
+	var buffer [96]byte
+	text := buffer[:0]
+	for _, part := range [...]struct {
+		name string
+		ms   float64
+	}{{"queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
+		us := max(0, int64(math.Round(part.ms*1000)))
+		text = strconv.AppendInt(append(text, part.name...), us/1000, 10)
+		text = append(text, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
+	}
+	return string(text)
 }

@@ -268,3 +268,14 @@ func TestRequestsDoNotShareMemory(t *testing.T) {
 		t.Errorf("%d different IDs, want %d", len(ids), workers*each)
 	}
 }
+
+// Ensure the times are those that fmt would write.
+func TestServerTiming(t *testing.T) {
+	t.Parallel()
+	for _, ms := range []float64{0, 0.001, 0.25, 1.5, 12.34, 999.999, 123456.789} {
+		want := fmt.Sprintf("queue;dur=%.3f, environment;dur=0.000, start;dur=%.3f, run;dur=2.000", ms, ms)
+		if got := serverTiming(execution.Timing{Queue: ms, Start: ms, Run: 2}); got != want {
+			t.Errorf("serverTiming(%v) = %q, want %q", ms, got, want)
+		}
+	}
+}

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,17 +14,19 @@ import (
 // listener caps connections per address and knows those that are open.
 type listener struct {
 	*net.TCPListener
-	perIP int // negative = no cap
+	perIP int           // negative = no cap
+	first time.Duration // for the first byte of a connection
 
 	mu     sync.Mutex
 	open   map[*conn]struct{}
 	counts map[netip.Addr]int
 }
 
-func newListener(l *net.TCPListener, perIP int) *listener {
+func newListener(l *net.TCPListener, perIP int, first time.Duration) *listener {
 	return &listener{
 		TCPListener: l,
 		perIP:       perIP,
+		first:       first,
 		open:        map[*conn]struct{}{},
 		counts:      map[netip.Addr]int{},
 	}
@@ -35,9 +39,13 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &conn{TCPConn: tcp, owner: l, peer: peerOf(tcp)}
+		c := &conn{TCPConn: tcp, owner: l, peer: peerOf(tcp), silent: true}
 		if l.add(c) {
-			return c, nil
+			// fasthttp sets its own ones when a first byte is there.
+			if err := tcp.SetReadDeadline(time.Now().Add(l.first)); err == nil {
+				return c, nil
+			}
+			l.remove(c) // the client has gone
 		}
 		_ = tcp.Close() // nothing was read, nothing is lost
 	}
@@ -78,17 +86,22 @@ func (l *listener) closeUnused() { l.closeIf(func(c *conn) bool { return !c.answ
 func (l *listener) closeAll() { l.closeIf(func(*conn) bool { return true }) }
 
 func (l *listener) closeIf(match func(*conn) bool) {
+	for _, c := range l.chosen(match) {
+		_ = c.TCPConn.Close() // its own goroutine sees it and calls Close
+	}
+}
+
+// chosen are the open connections that match.
+func (l *listener) chosen(match func(*conn) bool) []*conn {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	var chosen []*conn
 	for c := range l.open {
 		if match(c) {
 			chosen = append(chosen, c)
 		}
 	}
-	l.mu.Unlock()
-	for _, c := range chosen {
-		_ = c.TCPConn.Close() // its own goroutine sees it and calls Close
-	}
+	return chosen
 }
 
 // conn is a client's connection. It stays a syscall.Conn, see disconnect.go.
@@ -97,8 +110,14 @@ type conn struct {
 	owner *listener
 	peer  netip.Addr
 
-	answering atomic.Bool // from the handler's start to the next read
-	linger    atomic.Bool // the client may still be sending; see Close
+	answering atomic.Bool             // from the handler's start to the next read
+	linger    atomic.Bool             // the client may still be sending; see Close
+	watched   atomic.Pointer[watched] // the call that ends with the client; nil = none
+
+	// Of the goroutine that reads.
+	ahead  ahead
+	silent bool  // the client has sent nothing yet
+	late   error // what every further read returns; nil = none
 }
 
 // Bounds of what Close reads from a client that was refused mid-sentence.
@@ -110,7 +129,17 @@ const (
 // Read reads the next request: the answer before it has been written.
 func (c *conn) Read(p []byte) (int, error) {
 	c.answering.Store(false)
-	return c.TCPConn.Read(p)
+	if c.late != nil {
+		return 0, c.late
+	}
+	n, err := c.ahead.read(c.TCPConn, p)
+	if c.silent && n == 0 && len(p) == 1 && errors.Is(err, os.ErrDeadlineExceeded) {
+		// fasthttp closes on any fault at a first byte. With a byte it meets the
+		// fault after it, and says 408 as to everybody who is too slow.
+		n, err, c.late = 1, nil, err
+	}
+	c.silent = false
+	return n, err
 }
 
 // Close closes the connection. Closing while bytes are unread makes the kernel

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 )
 
@@ -19,8 +20,8 @@ func checkBodyHeaders(header *fasthttp.RequestHeader, size int) error {
 	if coding := header.ContentEncoding(); len(coding) > 0 && !bytes.EqualFold(coding, []byte("identity")) {
 		return refuse(codeEncoding, "a body must not be compressed")
 	}
-	contentType := string(header.Peek(fasthttp.HeaderContentType))
-	if contentType == "" {
+	contentType := string(header.ContentType())
+	if contentType == "" || contentType == fiber.MIMEApplicationJSON {
 		return nil
 	}
 	media, params, err := mime.ParseMediaType(contentType)
@@ -113,6 +114,9 @@ type liking struct {
 func preference(header *fasthttp.RequestHeader, media string) liking {
 	lines := header.PeekAll(fasthttp.HeaderAccept)
 	if len(lines) == 0 {
+		return liking{quality: 1}
+	}
+	if len(lines) == 1 && string(lines[0]) == "*/*" { // what most clients send
 		return liking{quality: 1}
 	}
 	media, _, _ = strings.Cut(media, ";")

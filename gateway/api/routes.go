@@ -81,14 +81,13 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 	call := callOf(c.Context())
 	call.route, call.quiet = r.pattern, r.health
 	if !r.health {
-		leave, err := s.admit()
-		if err != nil {
+		if err := s.admit(); err != nil {
 			return err
 		}
-		call.leave = leave
+		call.leave = s.leave
 		defer func() {
 			if !call.streams {
-				leave()
+				call.leave()
 			}
 		}()
 	}
@@ -107,6 +106,9 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 
 // readQuery parses a query of known parameters, each at most once.
 func readQuery(ctx *fasthttp.RequestCtx, known []string) (url.Values, error) {
+	if len(ctx.URI().QueryString()) == 0 {
+		return nil, nil // readable, as it is
+	}
 	query, err := url.ParseQuery(string(ctx.URI().QueryString()))
 	if err != nil {
 		return nil, refuse(codeInvalidQuery, "the query is not form-encoded")

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type Server struct {
 	http     *fasthttp.Server        // Fiber's, with our handlers around it
 	listener *listener
 	gate     *gate
+	leave    func() // gate.leave, made once
 
 	// base is the context of every call: it outlives the client, and ends only
 	// when a Shutdown runs out of time.
@@ -48,6 +50,7 @@ func New(options Options) (*Server, error) {
 		return nil, fmt.Errorf("make the api: %w", err)
 	}
 	s := &Server{Options: options.withDefaults(), gate: newGate()}
+	s.leave = s.gate.leave
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "attune",
@@ -62,6 +65,7 @@ func New(options Options) (*Server, error) {
 		ReadTimeout:                  s.Limits.ReadTimeout,
 		WriteTimeout:                 s.Limits.WriteTimeout,
 		IdleTimeout:                  s.Limits.IdleTimeout,
+		ReduceMemoryUsage:            true, // see ahead.go
 		ErrorHandler:                 func(c *fiber.Ctx, err error) error { s.fail(c.Context(), err); return nil },
 	})
 	s.register()
@@ -83,7 +87,7 @@ func (s *Server) Listen(addr string) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	s.listener = newListener(l.(*net.TCPListener), s.Limits.ConnectionsPerIP)
+	s.listener = newListener(l.(*net.TCPListener), s.Limits.ConnectionsPerIP, s.Limits.ReadTimeout)
 	if s.BaseURL == "" {
 		s.BaseURL = "http://" + reachable(s.listener.Addr())
 	}
@@ -113,6 +117,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.listener == nil {
 		return errors.New("serve: not listening")
 	}
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { s.listener.watchClients(done) })
+	defer watching.Wait()
+	defer close(done)
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	select {

@@ -33,8 +33,8 @@ type world struct {
 	served       chan error
 }
 
-// serve starts a server that ends with the test.
-func serve(t testing.TB, limits Limits) *world {
+// serve starts a server that ends with the test; its options may be changed.
+func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 	t.Helper()
 	catalog := testCatalog(t)
 	w := &world{
@@ -48,7 +48,7 @@ func serve(t testing.TB, limits Limits) *world {
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
 		served:       make(chan error, 1),
 	}
-	server, err := New(Options{
+	options := Options{
 		Invoker:      w.invoker,
 		Catalog:      func() *pack.Catalog { return catalog },
 		Environments: w.environments,
@@ -60,7 +60,11 @@ func serve(t testing.TB, limits Limits) *world {
 		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Version:      "1.2.3",
 		Limits:       limits,
-	})
+	}
+	for _, f := range change {
+		f(&options)
+	}
+	server, err := New(options)
 	if err != nil {
 		t.Fatalf("New() error = %v", err)
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -154,12 +155,19 @@ func TestClientThatLeavesCancelsItsCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := serve(t, Limits{})
-			started, _ := w.blocking()
 			c, err := net.Dial("tcp", w.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
+			// A call before it on the same connection has ended by itself.
+			if _, err := io.WriteString(c, "POST /invoke/demo.echo HTTP/1.1\r\n"+host+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if first := readAnswer(t, bufio.NewReader(c), false); first.status != 200 {
+				t.Fatalf("the first call = %d %s", first.status, first.body)
+			}
+			started, _ := w.blocking()
 			if _, err := io.WriteString(c, "POST /invoke/demo.echo HTTP/1.1\r\n"+host+"\r\n"); err != nil {
 				t.Fatal(err)
 			}

@@ -161,6 +161,18 @@ func (g *gateway) environment(ctx context.Context, path string) (environment, er
 // get: certificates, indexes, network, memory and cores.
 func (k kind) install(ctx context.Context, script string, took *series) error {
 	args := []string{"run", "--rm", "--cpus", "2", "--memory", "2g", "--user", "65532:65532", "--env", "HOME=/tmp"}
+	args = append(args, installerArgs()...)
+	args = append(args, "--entrypoint", "/bin/sh", k.image, "-ec", script)
+	start := time.Now()
+	if _, err := docker(ctx, args...); err != nil {
+		return fmt.Errorf("%s by hand: %w", k.name, err)
+	}
+	took.took(time.Since(start))
+	return nil
+}
+
+// installerArgs give a container the certificates and indexes that builders get.
+func installerArgs() (args []string) {
 	if bundle := caBundle(); bundle != "" {
 		inside := runtimes.CADir + "/" + runtimes.CAFile
 		args = append(args, "--volume", bundle+":"+inside+":ro")
@@ -173,13 +185,7 @@ func (k kind) install(ctx context.Context, script string, took *series) error {
 			args = append(args, "--env", variable)
 		}
 	}
-	args = append(args, "--entrypoint", "/bin/sh", k.image, "-ec", script)
-	start := time.Now()
-	if _, err := docker(ctx, args...); err != nil {
-		return fmt.Errorf("%s by hand: %w", k.name, err)
-	}
-	took.took(time.Since(start))
-	return nil
+	return args
 }
 
 // caBundle is what the gateway's builders get, and the bare ones as well; empty

@@ -90,6 +90,14 @@ type gateway struct {
 func (b *bench) start(ctx context.Context, h home, settings ...string) (*gateway, error) {
 	g := &gateway{ended: make(chan struct{})}
 	g.cmd = exec.Command(filepath.Join(b.bin, "attune"), "serve", "--port", "0")
+	if b.profile != "" {
+		dir, err := filepath.Abs(b.profile)
+		if err != nil {
+			return nil, err
+		}
+		b.profiles++
+		g.cmd.Args = append(g.cmd.Args, "--profile", filepath.Join(dir, fmt.Sprint(b.profiles)))
+	}
 	g.cmd.Env = append(os.Environ(),
 		"ATTUNE__PACKS_BASE_DIR="+h.packs(), "ATTUNE__RUNTIMES_DIR="+h.runtimes(),
 		"ATTUNE__RUNTIME_ENVS_DIR="+h.envs(), "ATTUNE__STATE_DIR="+filepath.Join(h.dir, "state"),
@@ -121,6 +129,7 @@ func (b *bench) start(ctx context.Context, h home, settings ...string) (*gateway
 }
 
 // read collects the log, and finds the line that says where the gateway listens.
+// After that it does nothing with them: it shares the cores with the gateway.
 func (g *gateway) read(out io.ReadCloser, listening chan<- string) {
 	defer close(g.ended)
 	lines := bufio.NewScanner(out)
@@ -128,8 +137,12 @@ func (g *gateway) read(out io.ReadCloser, listening chan<- string) {
 	for lines.Scan() {
 		g.log.Write(append(lines.Bytes(), '\n'))
 		var line struct{ Msg, URL string }
+		if listening == nil {
+			continue
+		}
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
 			listening <- line.URL
+			listening = nil
 		}
 	}
 	out.Close()

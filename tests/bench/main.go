@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,6 +27,9 @@ var sections = []section{
 	{"ready", measureReady},
 	{"burst", measureBurst},
 	{"startup", measureStartup},
+	{"executions", measureExecutions},
+	{"cold", measureCold},
+	{"memory", measureMemory},
 }
 
 // readme shows the tables. Like bin it is seen from the top of the work tree.
@@ -33,16 +37,22 @@ const readme = "tests/bench/README.md"
 
 // bench is how the measurements are to be made.
 type bench struct {
-	bin     string // directory of the programs
-	n       int    // repetitions
-	packs   int    // of the start-up
-	calls   int    // at the same time
-	verbose bool
+	bin      string         // directory of the programs
+	n        int            // repetitions
+	packs    int            // of the start-up
+	calls    int            // at the same time
+	profile  string         // directory for profiles of the gateways; empty = none
+	profiles int            // directories that are in it
+	rows     *regexp.Regexp // of the executions that are measured; nil = all
+	verbose  bool
 }
 
 func main() {
 	if len(os.Args) == 4 && os.Args[1] == tracedArg {
 		exit(traced(os.Args[2], os.Args[3]))
+	}
+	if len(os.Args) == 2 && os.Args[1] == echoArg {
+		exit(echo())
 	}
 	var b bench
 	only := flag.String("only", "", "sections to run, separated by commas (default: all)")
@@ -51,6 +61,11 @@ func main() {
 	flag.IntVar(&b.n, "n", 5, "repetitions of each measurement")
 	flag.IntVar(&b.packs, "packs", 1000, "packs at start-up")
 	flag.IntVar(&b.calls, "calls", 100, "first calls at the same time")
+	flag.StringVar(&b.profile, "profile", "", "`directory` for profiles of the gateways")
+	flag.Func("rows", "measure only the executions that match a `regexp`", func(text string) (err error) {
+		b.rows, err = regexp.Compile(text)
+		return err
+	})
 	flag.BoolVar(&b.verbose, "v", false, "print each single measurement")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

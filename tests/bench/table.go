@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 )
@@ -14,36 +15,59 @@ type row struct {
 	got     series
 	against string // what base is
 	base    series
-	// Goals, 0 = none: the most that the ratio got/base or the value may be.
-	ratioGoal, valueGoal float64
-	exact                bool // with valueGoal 0: it should be 0
+	// Goals, 0 = none: the most that the ratio got/base or the value may be, and
+	// the least.
+	ratioGoal, valueGoal   float64
+	ratioLeast, valueLeast float64
+	exact                  bool   // with valueGoal 0: it should be 0
+	missing                string // why it was not measured; empty = it was
 }
 
 // verdict says what was to be reached, and whether it was.
 func (r row) verdict() string {
-	goal, value, unit := r.valueGoal, r.got.median(), strings.TrimRight(" "+r.got.unit, " ")
-	switch {
-	case r.ratioGoal > 0:
-		goal, value, unit = r.ratioGoal, r.got.over(r.base).median(), "×"
-	case r.valueGoal == 0 && !r.exact:
-		return ""
+	var goals []string
+	value, unit := r.got.median(), strings.TrimRight(" "+r.got.unit, " ")
+	judge := func(sign string, goal, value float64, unit string, reached bool) {
+		verdict := "missed"
+		switch {
+		case math.IsNaN(value):
+			verdict = "not measured"
+		case reached:
+			verdict = "reached"
+		}
+		goals = append(goals, fmt.Sprintf("%s %s%s: %s", sign, digits(goal), unit, verdict))
 	}
-	verdict := "missed"
-	if value <= goal {
-		verdict = "reached"
+	if r.valueGoal > 0 || r.exact {
+		judge("≤", r.valueGoal, value, unit, value <= r.valueGoal)
 	}
-	return fmt.Sprintf("≤ %s%s: %s", digits(goal), unit, verdict)
+	if r.valueLeast > 0 {
+		judge("≥", r.valueLeast, value, unit, value >= r.valueLeast)
+	}
+	ratio := r.got.over(r.base).median()
+	if r.ratioGoal > 0 {
+		judge("≤", r.ratioGoal, ratio, "×", ratio <= r.ratioGoal)
+	}
+	if r.ratioLeast > 0 {
+		judge("≥", r.ratioLeast, ratio, "×", ratio >= r.ratioLeast)
+	}
+	return strings.Join(goals, "; ")
 }
 
 func markdown(rows []row) string {
 	var b strings.Builder
 	b.WriteString("| | median (min–max) | compared with | ratio | goal |\n|---|---|---|---|---|\n")
 	for _, r := range rows {
-		against, ratio := "", ""
-		if len(r.base.values) > 0 {
-			against, ratio = r.against+": "+r.base.String(), r.got.over(r.base).String()+"×"
+		got, against, ratio := r.got.String(), "", ""
+		if r.missing != "" {
+			got = "not measured: " + strings.ReplaceAll(r.missing, "|", "\\|")
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.what, r.got, against, ratio, r.verdict())
+		if len(r.base.values) > 0 {
+			against = r.against + ": " + r.base.String()
+			if r.missing == "" {
+				ratio = r.got.over(r.base).String() + "×"
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.what, got, against, ratio, r.verdict())
 	}
 	return b.String()
 }
