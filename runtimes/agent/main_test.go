@@ -48,11 +48,17 @@ type instance struct {
 	command *exec.Cmd
 	log     *strings.Builder
 	ended   chan error
+	slots   bool // it has directories for several, which stay
 }
 
 // startAgent starts an agent, and checks at the end of the test that it left
 // quietly and nothing behind.
 func startAgent(t *testing.T) *instance {
+	t.Helper()
+	return startAgentWith(t, agent.Setup{})
+}
+
+func startAgentWith(t *testing.T, setup agent.Setup) *instance {
 	t.Helper()
 	// Longer than a socket's address may be.
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
@@ -73,7 +79,7 @@ func startAgent(t *testing.T) *instance {
 	go func() { i.ended <- i.command.Wait() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	i.Conn, err = listener.Accept(ctx, agent.Setup{})
+	i.Conn, err = listener.Accept(ctx, setup)
 	if err != nil {
 		i.command.Process.Kill()
 		<-i.ended
@@ -104,8 +110,14 @@ func (i *instance) end(t *testing.T) {
 
 func (i *instance) checkScratch(t *testing.T) {
 	t.Helper()
-	if left, err := os.ReadDir(i.scratch); err != nil || len(left) > 0 {
-		t.Errorf("scratch directory holds %v, %v", left, err)
+	dirs := []string{i.scratch}
+	if i.slots {
+		dirs, _ = filepath.Glob(i.scratch + "/*") // the pattern is a good one
+	}
+	for _, dir := range dirs {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("scratch directory %s holds %v, %v", dir, left, err)
+		}
 	}
 }
 

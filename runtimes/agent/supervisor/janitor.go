@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,11 +25,14 @@ const (
 // janitor cleans up after user code in a container, as user code's uid.
 //
 // Root without DAC_OVERRIDE can't remove another uid's files, and root with KILL
-// could kill too much. So one thread takes a slot's uid for the while: kill(-1)
+// could kill too much. So a thread takes a slot's uid for the while: kill(-1)
 // then reaches exactly that uid's processes (never PID 1, never itself), and files
-// are removed by their owner. The real and the saved uid stay 0, which is the way
-// back and keeps user code from signalling or tracing the thread. The thread
-// exists before user code does: a fork bomb can't prevent it.
+// are removed by their owner. The saved uid stays 0, which is the way back and,
+// like the real one, keeps user code from signalling or tracing the thread. The
+// real uid is nobody's: were it 0, kill(-1) would hit a program of another slot
+// that is just being started and isn't its uid yet. There is a thread per slot, so
+// that none waits for what another has left, and they exist before user code does:
+// a fork bomb can't prevent them.
 type janitor struct {
 	children *reaper
 	jobs     chan job
@@ -46,13 +50,21 @@ type job struct {
 	done chan error
 }
 
-// newJanitor starts the thread. The caller must be PID 1 of a container.
-func newJanitor(children *reaper) (*janitor, error) {
+// nobody is a uid that no process of a container ever has.
+const nobody = 65531
+
+// newJanitor starts the threads. The caller must be PID 1 of a container.
+func newJanitor(children *reaper, threads int) (*janitor, error) {
 	if os.Getpid() != 1 {
 		return nil, errors.New("start janitor: not PID 1 of a container")
 	}
 	j := &janitor{children: children, jobs: make(chan job)}
-	go j.run()
+	var ready sync.WaitGroup
+	ready.Add(threads)
+	for range threads {
+		go j.run(&ready)
+	}
+	ready.Wait()
 	// Tries both ways, while nobody else is there.
 	if err := j.do(agent.SlotUID, func() error { return nil }); err != nil {
 		return nil, fmt.Errorf("start janitor: %w", err)
@@ -60,24 +72,25 @@ func newJanitor(children *reaper) (*janitor, error) {
 	return j, nil
 }
 
-func (j *janitor) run() {
+func (j *janitor) run(ready *sync.WaitGroup) {
 	runtime.LockOSThread() // for ever; the runtime never clones new threads from a locked one
+	ready.Done()
 	for job := range j.jobs {
 		job.done <- as(uintptr(job.uid), job.work)
 	}
 }
 
-// do runs work on the janitor's thread as a uid.
+// do runs work on a thread of the janitor as a uid.
 func (j *janitor) do(uid int, work func() error) error {
 	done := make(chan error, 1)
 	j.jobs <- job{uid: uid, work: work, done: done}
 	return <-done
 }
 
-// as runs work with the calling thread's effective uid changed. Raw system calls,
+// as runs work with the calling thread's real and effective uid changed. Raw system calls,
 // because syscall.Setresuid changes all threads.
 func as(uid uintptr, work func() error) error {
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, 0, uid, 0); errno != 0 {
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, nobody, uid, 0); errno != 0 {
 		return fmt.Errorf("become uid %d: %w", uid, errno)
 	}
 	err := work()

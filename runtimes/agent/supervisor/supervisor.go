@@ -7,8 +7,8 @@
 // (engine: process) it changes no uid and protects nobody; it only cleans up.
 //
 // Goroutines of Run: the reader of the connection and the reaper live as long
-// as Run; the janitor, isolated only, for ever on a thread of its own; one per
-// execution, which starts three for its pipes and waits for them; two for the
+// as Run; the janitor's, isolated only, for ever, one per slot on threads of their
+// own; one per execution, which starts three for its pipes and waits for them; two for the
 // forking parent and one for the stock, where there are such.
 package supervisor
 
@@ -95,16 +95,9 @@ func (s *supervisor) settle() error {
 	s.children = newReaper()
 	if s.isolated {
 		s.oom = newOOMGuard()
-		janitor, err := newJanitor(s.children)
-		if err != nil {
-			return err
-		}
-		s.cleaner = janitor
 	} else {
 		fmt.Fprintln(s.Log, "attune-agent: not PID 1: no isolation, programs run with the gateway's own rights")
-		s.cleaner = descendants{children: s.children}
 	}
-	stockThreads()
 	return nil
 }
 
@@ -135,9 +128,19 @@ func (s *supervisor) greet() error {
 	return errors.Join(checkSetup(s.setup), s.conn.SetDeadline(time.Time{}))
 }
 
-// prepare makes the slots, and starts what is to be kept ready.
+// prepare makes the slots and who cleans them, and starts what is to be kept ready.
 func (s *supervisor) prepare() error {
 	s.ended = make(chan *execution, s.setup.Slots)
+	if s.isolated {
+		janitor, err := newJanitor(s.children, s.setup.Slots)
+		if err != nil {
+			return err
+		}
+		s.cleaner = janitor
+	} else {
+		s.cleaner = descendants{children: s.children}
+	}
+	stockThreads()
 	places, err := s.places()
 	if err != nil {
 		return err

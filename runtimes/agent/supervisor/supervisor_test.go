@@ -45,7 +45,7 @@ func TestLineage(t *testing.T) {
 // The janitor kills all that root may kill: it must not exist on a machine.
 func TestJanitorNeedsContainer(t *testing.T) {
 	t.Parallel()
-	if j, err := newJanitor(nil); err == nil || j != nil {
+	if j, err := newJanitor(nil, 1); err == nil || j != nil {
 		t.Errorf("newJanitor() outside of a container = %v, %v; want an error", j, err)
 	}
 }
