@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func beAgent(args []string) int {
-	o := supervisor.Options{Log: os.Stderr}
+	o := supervisor.Options{Log: os.Stderr, ReadyTime: 3 * time.Second}
 	flags := flag.NewFlagSet("agent", flag.ExitOnError)
 	flags.StringVar(&o.Socket, "socket", "", "")
 	flags.StringVar(&o.Scratch, "scratch", "", "")

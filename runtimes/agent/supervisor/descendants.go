@@ -22,6 +22,9 @@ func (d descendants) private(_ int, dir string) error { return os.Mkdir(dir, 0o7
 
 func (d descendants) put(p place, files []wire.File) error { return put(p.scratch, files) }
 
+// tidy implements cleaner. Everybody is the same uid here: clear does it.
+func (d descendants) tidy(int, string) error { return nil }
+
 func (d descendants) signal(_ place, pid, number int) bool {
 	return syscall.Kill(-pid, syscall.Signal(number)) == nil
 }
@@ -30,7 +33,7 @@ func (d descendants) clear(p place, leader int) error {
 	if err := d.kill(leader); err != nil {
 		return err
 	}
-	return wipe(p.scratch, time.Now().Add(wipeTime))
+	return wipe(p.scratch, 0, time.Now().Add(wipeTime))
 }
 
 // everybody is the leader of all processes that the agent has.

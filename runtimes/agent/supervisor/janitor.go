@@ -113,6 +113,11 @@ func (j *janitor) put(p place, files []wire.File) error {
 	return j.do(p.uid, func() error { return put(p.scratch, files) })
 }
 
+// tidy implements cleaner.
+func (j *janitor) tidy(uid int, dir string) error {
+	return j.do(uid, func() error { return wipeOwn(dir, uid) })
+}
+
 // signal implements cleaner. As the execution's uid it can hit nobody else, even
 // if the number has got a new owner.
 func (j *janitor) signal(p place, pid, number int) bool {
@@ -126,7 +131,7 @@ func (j *janitor) clear(p place, _ int) error {
 			return err
 		}
 		limit := time.Now().Add(wipeTime)
-		if err := wipe(p.scratch, limit); err != nil {
+		if err := wipe(p.scratch, agent.ParentUID, limit); err != nil { // a parent that imports may be writing
 			return err
 		}
 		for _, dir := range shared {

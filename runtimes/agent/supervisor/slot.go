@@ -24,6 +24,8 @@ type slot struct{ place }
 type cleaner interface {
 	// private makes a directory that only the uid can enter.
 	private(uid int, dir string) error
+	// tidy removes what the uid has made in a directory of all.
+	tidy(uid int, dir string) error
 	// put makes the files of an execution before it starts.
 	put(p place, files []wire.File) error
 	// signal signals the process group of a process that is no child of the

@@ -27,13 +27,16 @@ import (
 	"attune/runtimes/agent/wire"
 )
 
-// Options are what Run needs. All are required.
+// Options are what Run needs. All but ReadyTime are required.
 type Options struct {
 	Socket string // where the gateway listens
 	// Scratch is the directory that user code may write; what is in it is
 	// removed after every execution.
 	Scratch string
 	Log     io.Writer // the agent's own few lines
+	// ReadyTime is how long a forking parent may take to get ready before it is
+	// given up; 0 = 1 min.
+	ReadyTime time.Duration
 }
 
 // supervisor runs executions.

@@ -39,8 +39,9 @@ func put(dir string, files []wire.File) error {
 }
 
 // wipe removes everything in dir but not dir itself, and follows no symlink. A
-// dir that does not exist is clean. Nobody may be writing in it.
-func wipe(dir string, limit time.Time) error {
+// dir that does not exist is clean. Nobody may be writing in it, but the uid
+// spare (0 = none), whose entries stay where they can't be removed.
+func wipe(dir string, spare int, limit time.Time) error {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -49,7 +50,7 @@ func wipe(dir string, limit time.Time) error {
 		return fmt.Errorf("wipe: %w", err)
 	}
 	defer root.Close()
-	w := wiper{root: root, limit: limit}
+	w := wiper{root: root, spare: spare, limit: limit}
 	if err := w.empty("."); err != nil {
 		return fmt.Errorf("wipe %s: %w", dir, err)
 	}
@@ -61,28 +62,61 @@ func wipe(dir string, limit time.Time) error {
 // chooses, costs neither stack nor descriptors.
 type wiper struct {
 	root  *os.Root
+	spare int
 	limit time.Time
 }
 
 // batch is how many entries are looked at at a time.
 const batch = 256
 
-// empty removes what is in dir, which is the top or a directory at the top.
+// empty removes what is in dir, which is the top or a directory at the top, until
+// there is nothing that it could remove: what is moved may have been passed.
 func (w *wiper) empty(dir string) error {
 	for {
-		entries, err := w.list(dir)
-		if err != nil || len(entries) == 0 {
+		if removed, err := w.pass(dir); err != nil || removed == 0 {
 			return err
+		}
+	}
+}
+
+// pass goes through dir once.
+func (w *wiper) pass(dir string) (removed int, err error) {
+	d, err := w.root.Open(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	for {
+		entries, err := d.ReadDir(batch)
+		if err == io.EOF {
+			return removed, nil
+		}
+		if err != nil {
+			return removed, err
 		}
 		for _, e := range entries {
 			if time.Now().After(w.limit) {
-				return errors.New("too much is left to be removed in time")
+				return removed, errors.New("too much is left to be removed in time")
 			}
-			if err := w.remove(dir, e); err != nil {
-				return err
+			err := w.remove(dir, e)
+			if errors.Is(err, fs.ErrPermission) && w.spares(dir, e) {
+				continue
 			}
+			if err != nil {
+				return removed, err
+			}
+			removed++
 		}
 	}
+}
+
+// spares tells whether an entry is one of those that stay.
+func (w *wiper) spares(dir string, e fs.DirEntry) bool {
+	if w.spare == 0 || dir != "." {
+		return false
+	}
+	info, err := w.root.Lstat(e.Name())
+	return errors.Is(err, fs.ErrNotExist) || err == nil && int(info.Sys().(*syscall.Stat_t).Uid) == w.spare
 }
 
 // remove removes an entry of dir, or moves it to the top.
@@ -102,19 +136,6 @@ func (w *wiper) remove(dir string, e fs.DirEntry) error {
 		return err
 	}
 	return w.root.Remove(name)
-}
-
-func (w *wiper) list(dir string) ([]fs.DirEntry, error) {
-	d, err := w.root.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	entries, err := d.ReadDir(batch)
-	if err == io.EOF {
-		err = nil
-	}
-	return entries, err
 }
 
 // wipeOwn removes what a uid has in a directory that others may write, too. What

@@ -33,7 +33,7 @@ func TestWipe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := wipe(dir, time.Now().Add(time.Minute)); err != nil {
+	if err := wipe(dir, 0, time.Now().Add(time.Minute)); err != nil {
 		t.Fatalf("wipe() = %v", err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
@@ -64,7 +64,7 @@ func TestWipeDeepTree(t *testing.T) {
 		root = next
 	}
 	root.Close()
-	if err := wipe(dir, time.Now().Add(time.Minute)); err != nil {
+	if err := wipe(dir, 0, time.Now().Add(time.Minute)); err != nil {
 		t.Fatalf("wipe() = %v", err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
@@ -78,10 +78,10 @@ func TestWipeGivesUp(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := wipe(dir, time.Now().Add(-time.Second)); err == nil {
+	if err := wipe(dir, 0, time.Now().Add(-time.Second)); err == nil {
 		t.Error("wipe() beyond its limit = nil error")
 	}
-	if err := wipe(filepath.Join(dir, "missing"), time.Now()); err != nil {
+	if err := wipe(filepath.Join(dir, "missing"), 0, time.Now()); err != nil {
 		t.Errorf("wipe() of what does not exist = %v", err)
 	}
 }
