@@ -18,6 +18,8 @@ const (
 	// takenTime bounds the hand-over to a stocked process, which does nothing but
 	// read.
 	takenTime = 2 * time.Second
+	// provenTime is how old a process must be to prove that they don't die unused.
+	provenTime = 100 * time.Millisecond
 	// Between starts of stocked processes that die unused.
 	leastBackOff = 100 * time.Millisecond
 	mostBackOff  = 30 * time.Second
@@ -46,6 +48,7 @@ type stocked struct {
 	place
 	control               *os.File // its order is written there
 	stdin, stdout, stderr *os.File
+	started               time.Time
 	taken                 chan struct{}
 }
 
@@ -119,7 +122,8 @@ func (k *stock) start(where place) (*stocked, string) {
 		return nil, fault.reason
 	}
 	return &stocked{
-		process: started, place: where, control: ours, stdin: pipes[0], stdout: pipes[1], stderr: pipes[2], taken: make(chan struct{}),
+		process: started, place: where, control: ours, stdin: pipes[0], stdout: pipes[1], stderr: pipes[2],
+		started: time.Now(), taken: make(chan struct{}),
 	}, ""
 }
 
@@ -170,7 +174,9 @@ func (k *stock) take() *stocked {
 	}
 	p := k.waiting[0]
 	k.waiting = k.waiting[1:]
-	k.failures = 0
+	if time.Since(p.started) > provenTime {
+		k.failures = 0
+	}
 	close(p.taken)
 	time.AfterFunc(refillTime, k.changed)
 	return p
@@ -221,7 +227,7 @@ func (s *supervisor) fromStock(e *execution) (*program, *startFault) {
 		if left := s.cleaner.clear(waiting.place, waiting.pid); left != nil {
 			return nil, &startFault{code: 126, reason: left.Error()}
 		}
-		s.stock.giveBack(waiting.place)
+		s.stock.failed(waiting.place, err.Error())
 		return nil, nil
 	}
 	p := &program{

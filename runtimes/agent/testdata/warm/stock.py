@@ -1,7 +1,8 @@
-"""A stocked process: becomes the program that it is told of."""
+"""A stocked process: becomes an interpreter of the script that it is told of."""
 import json
 import os
+import sys
 
 order = json.loads(os.fdopen(3).read() or os._exit(0))
 os.chdir(order["dir"])
-os.execve(order["argv"][0], order["argv"], order["env"])
+os.execve(sys.executable, [sys.executable, "-u"] + order["argv"], order["env"])
