@@ -384,18 +384,3 @@ func (b *bench) listenerInside(t *testing.T) {
 		t.Errorf("agent with a listener in its container: %+v, %q", exit, output)
 	}
 }
-
-func BenchmarkContainer(b *testing.B) {
-	c := newBench(b).start(b)
-	r := inside("")
-	r.Argv = []string{"/bin/true"}
-	var inside time.Duration
-	for b.Loop() {
-		exit, err := c.Execute(b.Context(), r, agent.Output{})
-		if err != nil || !exit.Reusable {
-			b.Fatalf("Execute() = %+v, %v", exit, err)
-		}
-		inside += exit.Duration
-	}
-	b.ReportMetric(float64(inside.Nanoseconds())/float64(b.N), "program-ns/op")
-}
