@@ -1,6 +1,9 @@
 package agent_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -46,7 +49,9 @@ func (b *bench) executions(t *testing.B, s setting, r agent.Request) {
 	c := b.startWith(t, s)
 	took := make([]time.Duration, 0, 1<<10)
 	program := make([]time.Duration, 0, 1<<10)
+	before, runs := c.processorTime(t), 0
 	for t.Loop() {
+		runs++
 		begin := time.Now()
 		exit, err := c.Execute(t.Context(), r, agent.Output{})
 		if err != nil || !exit.Reusable || exit.Code != 0 {
@@ -63,6 +68,7 @@ func (b *bench) executions(t *testing.B, s setting, r agent.Request) {
 	}
 	t.ReportMetric(median(took), "p50-µs")
 	t.ReportMetric(median(program), "program-p50-µs")
+	t.ReportMetric(float64(c.processorTime(t)-before)/1e3/float64(runs), "agent-cpu-µs")
 }
 
 func (b *bench) workerCalls(t *testing.B) {
@@ -80,6 +86,31 @@ func (b *bench) workerCalls(t *testing.B) {
 	}
 	t.ReportMetric(median(took), "p50-µs")
 	c.closed(t, w)
+}
+
+// processorTime is what the agent's threads have used, in nanoseconds. It says more
+// than the clock on a busy machine.
+func (c *contained) processorTime(t testing.TB) (sum int64) {
+	pid, err := c.PeerPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("no threads of %d: %v", pid, err)
+	}
+	for _, name := range threads {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var used int64
+		if _, err := fmt.Sscan(string(text), &used); err != nil {
+			t.Fatal(err)
+		}
+		sum += used
+	}
+	return sum
 }
 
 func median(all []time.Duration) float64 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
@@ -36,6 +37,8 @@ const (
 type janitor struct {
 	children *reaper
 	jobs     chan job
+	shared   []string // those of shared that there are
+	ipc      sysvIPC
 }
 
 // shared are the directories beside its scratch one that user code may be able
@@ -59,6 +62,15 @@ func newJanitor(children *reaper, threads int) (*janitor, error) {
 		return nil, errors.New("start janitor: not PID 1 of a container")
 	}
 	j := &janitor{children: children, jobs: make(chan job)}
+	for _, dir := range shared {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) { // only root could make it
+			j.shared = append(j.shared, dir)
+		}
+	}
+	var err error
+	if j.ipc, err = openSysvIPC(); err != nil {
+		return nil, fmt.Errorf("start janitor: %w", err)
+	}
 	var ready sync.WaitGroup
 	ready.Add(threads)
 	for range threads {
@@ -134,29 +146,25 @@ func (j *janitor) clear(p place, _ int) error {
 		if err := wipe(p.scratch, agent.ParentUID, limit); err != nil { // a parent that imports may be writing
 			return err
 		}
-		for _, dir := range shared {
+		for _, dir := range j.shared {
 			if err := wipeOwn(dir, p.uid); err != nil {
 				return err
 			}
 		}
-		return sysvLeft()
+		return j.ipc.left(p.uid)
 	})
 }
 
 // kill kills until the container holds nobody of a uid, which the thread has.
 func (j *janitor) kill(uid int) error {
 	limit := time.Now().Add(killTime)
-	for {
+	for !absent(uid) {
 		if os.Getpid() != 1 {
 			panic("janitor outside of a container") // kill(-1) would be a catastrophe
 		}
 		// kill(-1) sees every process of the container at one moment, half-made
-		// forks included. ESRCH says that there is none but the agent; with others,
-		// of other uids, the kernel doesn't tell.
-		if err := syscall.Kill(-1, syscall.SIGKILL); err == syscall.ESRCH {
-			j.children.reap() // the last statuses, if another has taken the signal
-			return nil
-		}
+		// forks included.
+		syscall.Kill(-1, syscall.SIGKILL) // what it did is looked at
 		j.children.reap()
 		left, err := remains(uid)
 		if err != nil || !left {
@@ -170,6 +178,18 @@ func (j *janitor) kill(uid int) error {
 		case <-time.After(pollTime):
 		}
 	}
+	return nil
+}
+
+// prioUser is getpriority(2)'s PRIO_USER.
+const prioUser = 2
+
+// absent tells that no process of the container has the uid, not even one that has
+// ended: mostly so, and known by one system call. False also where the kernel
+// doesn't say.
+func absent(uid int) bool {
+	_, _, errno := syscall.RawSyscall(syscall.SYS_GETPRIORITY, prioUser, uintptr(uid), 0)
+	return errno == syscall.ESRCH
 }
 
 // remains tells whether a process of the uid is alive. Those that have ended and

@@ -2,9 +2,6 @@ package supervisor
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -75,22 +72,4 @@ func oomKills(text []byte) int64 {
 		}
 	}
 	return -1
-}
-
-// sysvLeft reports System V shared memory, semaphores and message queues: they
-// outlive their process and would tell the next execution about this one.
-func sysvLeft() error {
-	for _, kind := range []string{"shm", "sem", "msg"} {
-		table, err := os.ReadFile("/proc/sysvipc/" + kind)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a kernel without them
-		}
-		if err != nil {
-			return fmt.Errorf("look for System V IPC: %w", err)
-		}
-		if bytes.Count(table, []byte("\n")) > 1 { // the first line is the heading
-			return fmt.Errorf("leftover System V IPC (%s)", kind)
-		}
-	}
-	return nil
 }

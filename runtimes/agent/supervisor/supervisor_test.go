@@ -28,6 +28,35 @@ func TestOOMKills(t *testing.T) {
 	}
 }
 
+func TestMadeBy(t *testing.T) {
+	t.Parallel()
+	const heading = "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n"
+	for table, want := range map[string]bool{
+		heading: false,
+		"":      false,
+		heading + "         0          1   600          1 65533 65533 65533 65533          0 1700000000\n": true,
+		heading + "         0          1   600          1 65533 65533 61001 61001          0 1700000000\n": false, // given away by another
+		heading + "         0          1   600          1 61001 61001 65533 65533          0 1700000000\n": true,  // given away
+		heading + "0\n":               true,
+		"a heading without it\n0 1\n": true,
+	} {
+		if got := madeBy([]byte(table), 65533); got != want {
+			t.Errorf("madeBy(%q) = %v, want %v", table, got, want)
+		}
+	}
+}
+
+// Nobody has a number that nobody has.
+func TestAbsent(t *testing.T) {
+	t.Parallel()
+	if absent(os.Getuid()) && os.Getuid() != 0 { // 0 means one's own
+		t.Error("absent(own uid)")
+	}
+	if !absent(2000000011) {
+		t.Error("a process has uid 2000000011")
+	}
+}
+
 func TestLineage(t *testing.T) {
 	t.Parallel()
 	session, err := ownSession()
