@@ -96,6 +96,9 @@ func (w *Worker) call(ctx context.Context, c *Call, out Output) (Reply, error) {
 	if cap(w.frame) > 64<<10 {
 		w.frame = nil // an idle worker is small
 	}
+	if err != nil {
+		r.Result, r.Text = nil, false // a part of it, or none at all
+	}
 	if err != nil && !errors.Is(err, ErrTooLarge) {
 		w.over = err
 	}

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -59,7 +60,20 @@ type contained struct {
 	arch      string
 }
 
+// setting is what an instance is to be; the zero value has one slot and nothing
+// warm.
+type setting struct {
+	image  string // empty = the bench's
+	setup  agent.Setup
+	memory int64 // 0 = the bench's
+}
+
 func (b *bench) start(t testing.TB) *contained {
+	t.Helper()
+	return b.startWith(t, setting{})
+}
+
+func (b *bench) startWith(t testing.TB, s setting) *contained {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -70,6 +84,15 @@ func (b *bench) start(t testing.TB) *contained {
 		t.Fatalf("Listen() = %v", err)
 	}
 	spec := b.spec(dir)
+	spec.Mounts = append(spec.Mounts, container.Mount{Source: warmPrograms(t), Target: warmDir, ReadOnly: true})
+	if s.image != "" {
+		image, err := b.engine.Image(t.Context(), s.image)
+		if err != nil {
+			t.Fatalf("Image(%s) = %v", s.image, err)
+		}
+		spec.Image = image.ID
+	}
+	spec.Limits.Memory = cmp.Or(s.memory, spec.Limits.Memory)
 	c, err := b.engine.Create(t.Context(), spec)
 	if err != nil {
 		t.Fatalf("Create() = %v", err)
@@ -79,7 +102,7 @@ func (b *bench) start(t testing.TB) *contained {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	conn, err := listener.Accept(ctx, agent.Setup{})
+	conn, err := listener.Accept(ctx, s.setup)
 	if err != nil {
 		var log strings.Builder
 		c.Logs(t.Context(), &log)

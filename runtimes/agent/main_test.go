@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func beAgent(args []string) int {
-	o := supervisor.Options{Log: os.Stderr}
+	o := supervisor.Options{Log: os.Stderr, ReadyTime: 3 * time.Second}
 	flags := flag.NewFlagSet("agent", flag.ExitOnError)
 	flags.StringVar(&o.Socket, "socket", "", "")
 	flags.StringVar(&o.Scratch, "scratch", "", "")
@@ -48,11 +48,17 @@ type instance struct {
 	command *exec.Cmd
 	log     *strings.Builder
 	ended   chan error
+	slots   bool // it has directories for several, which stay
 }
 
 // startAgent starts an agent, and checks at the end of the test that it left
 // quietly and nothing behind.
-func startAgent(t testing.TB) *instance {
+func startAgent(t *testing.T) *instance {
+	t.Helper()
+	return startAgentWith(t, agent.Setup{})
+}
+
+func startAgentWith(t *testing.T, setup agent.Setup) *instance {
 	t.Helper()
 	// Longer than a socket's address may be.
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
@@ -73,7 +79,7 @@ func startAgent(t testing.TB) *instance {
 	go func() { i.ended <- i.command.Wait() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	i.Conn, err = listener.Accept(ctx, agent.Setup{})
+	i.Conn, err = listener.Accept(ctx, setup)
 	if err != nil {
 		i.command.Process.Kill()
 		<-i.ended
@@ -86,7 +92,7 @@ func startAgent(t testing.TB) *instance {
 	return i
 }
 
-func (i *instance) end(t testing.TB) {
+func (i *instance) end(t *testing.T) {
 	if err := i.Close(); err != nil {
 		t.Errorf("Close() = %v", err)
 	}
@@ -102,10 +108,16 @@ func (i *instance) end(t testing.TB) {
 	i.checkScratch(t)
 }
 
-func (i *instance) checkScratch(t testing.TB) {
+func (i *instance) checkScratch(t *testing.T) {
 	t.Helper()
-	if left, err := os.ReadDir(i.scratch); err != nil || len(left) > 0 {
-		t.Errorf("scratch directory holds %v, %v", left, err)
+	dirs := []string{i.scratch}
+	if i.slots {
+		dirs, _ = filepath.Glob(i.scratch + "/*") // the pattern is a good one
+	}
+	for _, dir := range dirs {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("scratch directory %s holds %v, %v", dir, left, err)
+		}
 	}
 }
 

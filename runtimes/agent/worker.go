@@ -64,9 +64,10 @@ func (c *Conn) StartWorker(ctx context.Context, p Program) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close() // the agent has its own
 	w := newWorker(c, ours)
-	if err := c.begin(w.run, wire.TypeWorker, payload, syscall.UnixRights(int(theirs.Fd()))); err != nil {
+	err = c.begin(w.run, wire.TypeWorker, payload, syscall.UnixRights(int(theirs.Fd())))
+	theirs.Close() // the agent has its own; with ours the end of a worker would go unnoticed
+	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
 	if err := w.await(ctx); err != nil {

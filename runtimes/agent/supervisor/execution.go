@@ -158,6 +158,10 @@ type program struct {
 
 // connect moves bytes between the program and the gateway.
 func (s *supervisor) connect(e *execution, p *program) {
+	if p.stdin != nil && len(e.Stdin) == 0 {
+		p.stdin.Close() // nothing is lost
+		p.stdin = nil
+	}
 	if p.stdin != nil {
 		p.pipes.Go(func() {
 			p.stdin.Write(e.Stdin) // a program may leave its input unread: EPIPE is no error

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 // Bounds of the conversation with a forking parent.
 const (
 	maxForkReply = 64 << 10
+	readyTime    = time.Minute     // from the start to ready, unless Options say otherwise
 	forkTime     = 5 * time.Second // from a request to its answer
 	maxLines     = 16              // of the parent's own output
 	maxScripts   = 8               // that it is told to have compiled
@@ -86,6 +88,14 @@ func (s *supervisor) startParent(program *wire.Program) *parent {
 		return nil
 	}
 	go p.read()
+	limit := cmp.Or(s.ReadyTime, readyTime)
+	time.AfterFunc(limit, func() {
+		select {
+		case <-p.ready:
+		default:
+			p.fail(fmt.Errorf("not ready in %v", limit))
+		}
+	})
 	return p
 }
 
@@ -182,7 +192,7 @@ func (p *parent) take(r forkReply) error {
 	case r.PID > 1 && !begun:
 		child.process.pid = r.PID
 		close(child.begun)
-	case r.Status != nil && begun:
+	case r.Status != nil && begun && isEnd(*r.Status):
 		child.process.status = syscall.WaitStatus(*r.Status)
 		delete(p.children, r.ID)
 		close(child.process.exited)
@@ -190,6 +200,12 @@ func (p *parent) take(r forkReply) error {
 		return fmt.Errorf("message out of turn")
 	}
 	return nil
+}
+
+// isEnd tells whether a status is that of a process which has ended.
+func isEnd(status int) bool {
+	s := syscall.WaitStatus(status)
+	return status == status&0xffff && (s.Exited() || s.Signaled() && s.Signal() <= 64)
 }
 
 // fail ends the parent. How its children end, nobody will know.
@@ -210,10 +226,10 @@ func (p *parent) fail(why error) {
 	for id, child := range p.children {
 		delete(p.children, id)
 		child.process.lost, child.process.status = true, syscall.WaitStatus(syscall.SIGKILL)
+		close(child.process.exited) // before begun: nobody may signal what has no number
 		if child.process.pid == 0 {
 			close(child.begun)
 		}
-		close(child.process.exited)
 	}
 	go p.s.notice("the forking parent is gone (%v): executions start interpreters of their own", why)
 }

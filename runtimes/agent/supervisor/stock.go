@@ -15,6 +15,8 @@ import (
 const (
 	// takenTime bounds the hand-over to a process that does nothing but read.
 	takenTime = 2 * time.Second
+	// provenTime is how old a process must be to prove that they don't die unused.
+	provenTime = 100 * time.Millisecond
 	// Between starts of processes that die unused.
 	leastBackOff = 100 * time.Millisecond
 	mostBackOff  = 30 * time.Second
@@ -63,6 +65,7 @@ type stocked struct {
 	control               *os.File // its order is written there
 	stdin, stdout, stderr *os.File
 	signal                func(syscall.Signal) bool // its process group
+	started               time.Time
 	taken                 chan struct{}
 }
 
@@ -119,7 +122,7 @@ func (k *stock) add() {
 		k.failed(where, reason)
 		return
 	}
-	p.taken = make(chan struct{})
+	p.started, p.taken = time.Now(), make(chan struct{})
 	k.mu.Lock()
 	k.waiting = append(k.waiting, p)
 	k.announce()
@@ -211,7 +214,9 @@ func (k *stock) pop() *stocked {
 	}
 	p := k.waiting[0]
 	k.waiting = k.waiting[1:]
-	k.failures = 0
+	if time.Since(p.started) > provenTime {
+		k.failures = 0
+	}
 	close(p.taken)
 	if pause := k.source.pause(); pause > 0 {
 		time.AfterFunc(pause, k.changed)
@@ -273,7 +278,7 @@ func (s *supervisor) fromStock(e *execution) (*program, *startFault) {
 		if left := s.clear(waiting.place, waiting.pid); left != nil {
 			return nil, &startFault{code: 126, reason: left.Error()}
 		}
-		s.stock.giveBack(waiting.place)
+		s.stock.failed(waiting.place, err.Error())
 		return nil, nil
 	}
 	s.stock.source.used(e.Script[0])

@@ -7,9 +7,9 @@
 // (engine: process) it changes no uid and protects nobody; it only cleans up.
 //
 // Goroutines of Run: the reader of the connection and the reaper live as long
-// as Run; the janitor, isolated only, for ever on a thread of its own; one per
-// execution, which starts three for its pipes and waits for them; three for the
-// forking parent, one for the stock and one for each process that waits in it.
+// as Run; one per execution, which starts up to three for its pipes and waits for
+// them; three for the forking parent, one for the stock and one for each process
+// that waits in it.
 package supervisor
 
 import (
@@ -27,13 +27,16 @@ import (
 	"attune/runtimes/agent/wire"
 )
 
-// Options are what Run needs. All are required.
+// Options are what Run needs. All but ReadyTime are required.
 type Options struct {
 	Socket string // where the gateway listens
 	// Scratch is the directory that user code may write; what is in it is
 	// removed after every execution.
 	Scratch string
 	Log     io.Writer // the agent's own few lines
+	// ReadyTime is how long a forking parent may take to get ready before it is
+	// given up; 0 = 1 min.
+	ReadyTime time.Duration
 }
 
 // supervisor runs executions.

@@ -167,7 +167,7 @@ func TestSpentRefuses(t *testing.T) {
 	}
 }
 
-func unixPair(t *testing.T) (*net.UnixConn, *net.UnixConn) {
+func unixPair(t testing.TB) (*net.UnixConn, *net.UnixConn) {
 	t.Helper()
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

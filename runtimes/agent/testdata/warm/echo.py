@@ -1,0 +1,2 @@
+def main(params, context):
+    return params
