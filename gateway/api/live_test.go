@@ -151,9 +151,6 @@ func TestSlowClientHoldsUpNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.(*net.TCPConn).SetReadBuffer(256 << 10); err != nil {
-		t.Fatal(err)
-	}
 	put(t, c, "POST /invoke/demo.say HTTP/1.1\r\n"+host+"Accept: application/x-ndjson\r\n\r\n")
 	select {
 	case <-ended:
