@@ -163,6 +163,9 @@ func handlers(t *testing.T, start func() *workerRig, good, goodText string, test
 				r.ends = true
 			}
 			if test.text != "" {
+				if err := os.MkdirAll(filepath.Join(r.dir, filepath.Dir(test.file)), 0o755); err != nil {
+					t.Fatal(err)
+				}
 				writeFile(t, filepath.Join(r.dir, test.file), test.text, 0o644)
 			}
 			if test.params == "" {

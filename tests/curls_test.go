@@ -30,6 +30,7 @@ func TestExampleActions(t *testing.T) {
 	g := examples(t)
 	for action, body := range map[string]string{
 		"core.echo": `{"message":"x"}`, "core.noop": ``, "core.sleep": `{"seconds":0}`,
+		"python_example.count_words": `{"text":"a b a"}`, "nodejs_example.count_words": `{"text":"a b a"}`,
 		"nodejs_example.hello_esm": `{"name":"Ada"}`, "nodejs_example.list_numbers": `{}`,
 		"python_example.describe_numbers": `{"numbers":[1,2,3]}`, "python_example.list_numbers": `{}`,
 		"python_example.read_counter": `{"counter":1}`, "shell_example.read_counter": `{"counter":1}`,

@@ -120,12 +120,12 @@ func TestFasthttpVersion(t *testing.T) {
 var (
 	layoutLine = regexp.MustCompile(`^( *)([\w./-]+(?:  ?[\w./-]+)*?)(?:  +\S.*)?$`)
 	link       = regexp.MustCompile(`\]\(([^)#:]+)\)`)
-	mention    = regexp.MustCompile("`((?:cmd|gateway|runtimes|envcache|images|packs|scripts|tests)/[\\w./-]+)`")
+	mention    = regexp.MustCompile("`((?:cmd|docs|gateway|runtimes|envcache|images|packs|scripts|tests)/[\\w./-]+)`")
 )
 
 // TestDocumentsNameWhatExists keeps README and CONTRIBUTING honest.
 func TestDocumentsNameWhatExists(t *testing.T) {
-	for _, document := range []string{"README.md", "CONTRIBUTING.md"} {
+	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/handlers.md"} {
 		content, err := os.ReadFile(filepath.Join("..", document))
 		if err != nil {
 			t.Fatal(err)
