@@ -71,7 +71,7 @@ func TestStockRunsScriptsAsNodeDoes(t *testing.T) {
 	}
 	base := []string{"HOME=/tmp", "LANG=C.UTF-8", "NODE_PATH=" + paths, "PATH=/usr/local/bin:/usr/bin:/bin", "TZ=UTC"}
 	own := append(base[:len(base):len(base)], "ONE=1")
-	own[4] = "TZ=America/New_York"
+	own[0], own[4] = "HOME=/var/tmp", "TZ=America/New_York"
 	all := scripts(t, "node/*.js", "node/*.mjs", "node/*.cjs", "node/script/*.js", "node/module/*.js")
 	if len(all) < 30 {
 		t.Fatalf("%d scripts", len(all))

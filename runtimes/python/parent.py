@@ -299,7 +299,7 @@ class Child:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
         must(libc.capset(CAP_HEADER, NO_CAPS))
         prctl(PR_SET_NO_NEW_PRIVS, 1)
-        prctl(PR_SET_DUMPABLE, 0)  # the kernel forgot it with the change of uid
+        prctl(PR_SET_DUMPABLE, 0)  # whatever fs.suid_dumpable says
 
     def surroundings(self, request):
         env = request["env"]
