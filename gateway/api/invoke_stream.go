@@ -100,9 +100,10 @@ type followed struct {
 	err      error
 
 	running *execution.Running  // set when accepted is closed; nil = it can't be looked at
-	stdout  *execution.Follower // of who reads the output
+	stdout  *execution.Follower // of who reads the events; nil = stdout has the items
 	stderr  *execution.Follower
-	told    bool // that the program was started
+	result  *execution.Follower // of who reads it as it is made, or items
+	told    bool                // that the program was started
 }
 
 // begun waits until the call is accepted, or done without that.
@@ -178,12 +179,10 @@ func (f *followed) failure() error {
 func (f *followed) pass(out *eventWriter, format pack.Format) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	if f.running != nil {
-		f.stdout, f.stderr = f.running.Follow(execution.Stdout), f.running.Follow(execution.Stderr)
-	}
+	f.look(format)
 	for {
 		changed := f.changed()
-		err := f.news(out, format)
+		err := f.news(out)
 		if err != nil {
 			return err
 		}
@@ -194,11 +193,25 @@ func (f *followed) pass(out *eventWriter, format pack.Format) error {
 		case <-beat.C:
 			err = out.beat()
 		case <-f.done:
-			return f.rest(out, format)
+			return f.rest(out)
 		}
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// look begins to follow the streams of which there are events.
+func (f *followed) look(format pack.Format) {
+	if f.running == nil {
+		return
+	}
+	f.stderr = f.running.Follow(execution.Stderr)
+	if format == pack.FormatJSONL {
+		f.result = f.running.FollowResult()
+	}
+	if f.result == nil || f.result.Name() != execution.Stdout {
+		f.stdout = f.running.Follow(execution.Stdout)
 	}
 }
 
@@ -211,7 +224,7 @@ func (f *followed) changed() <-chan struct{} {
 }
 
 // news sends what the program has done since the last time.
-func (f *followed) news(out *eventWriter, format pack.Format) error {
+func (f *followed) news(out *eventWriter) error {
 	if f.running == nil || !f.running.Started() {
 		return nil
 	}
@@ -228,10 +241,15 @@ func (f *followed) news(out *eventWriter, format pack.Format) error {
 	if err := sendText(out, f.stderr, execution.Stderr); err != nil {
 		return err
 	}
-	if format == pack.FormatJSONL {
-		return sendItems(out, f.stdout)
+	if f.stdout != nil {
+		if err := sendText(out, f.stdout, execution.Stdout); err != nil {
+			return err
+		}
 	}
-	return sendText(out, f.stdout, execution.Stdout)
+	if f.result != nil {
+		return sendItems(out, f.result)
+	}
+	return nil
 }
 
 // sendItems sends each line as it was printed. What is no JSON will fail the
@@ -268,19 +286,19 @@ func (f *followed) drain(out *eventWriter) error {
 }
 
 // rest sends what happened before the end, and what was left out.
-func (f *followed) rest(out *eventWriter, format pack.Format) error {
+func (f *followed) rest(out *eventWriter) error {
 	if err := f.drain(out); err != nil || f.running == nil {
 		return err
 	}
-	if err := f.news(out, format); err != nil {
+	if err := f.news(out); err != nil {
 		return err
 	}
-	for _, part := range []struct {
-		name execution.Stream
-		from *execution.Follower
-	}{{execution.Stderr, f.stderr}, {execution.Stdout, f.stdout}} {
-		if n := part.from.Beyond(); n > 0 {
-			if err := out.send("dropped", droppedEvent{part.name, n}); err != nil {
+	for _, from := range []*execution.Follower{f.stderr, f.stdout, f.result} {
+		if from == nil {
+			continue
+		}
+		if n := from.Beyond(); n > 0 {
+			if err := out.send("dropped", droppedEvent{from.Name(), n}); err != nil {
 				return err
 			}
 		}

@@ -118,7 +118,7 @@ func (s *Server) invokeBody(c *fiber.Ctx, call *call, request execution.Request,
 		c.Context().Response.SetBodyRaw(followed.outcome.Output)
 		return nil
 	}
-	follower := followed.stdout
+	follower := followed.result
 	body := &liveBody{ctx: ctx, running: followed.running, next: follower.Bytes, rest: first}
 	body.verdict = func() error {
 		<-followed.done
@@ -137,10 +137,10 @@ func (f *followed) first(ctx context.Context, accepted bool) ([]byte, error) {
 		<-f.done
 		return nil, f.failure()
 	}
-	f.stdout = f.running.Follow(execution.Stdout)
+	f.result = f.running.FollowResult()
 	for {
 		changed := f.running.Changed()
-		if b := f.stdout.Bytes(); len(b) > 0 {
+		if b := f.result.Bytes(); len(b) > 0 {
 			return bytes.Clone(b), nil
 		}
 		select {
@@ -149,7 +149,7 @@ func (f *followed) first(ctx context.Context, accepted bool) ([]byte, error) {
 			if err := f.failure(); err != nil {
 				return nil, err
 			}
-			return bytes.Clone(f.stdout.Bytes()), nil
+			return bytes.Clone(f.result.Bytes()), nil
 		case <-ctx.Done():
 			<-f.done
 			return nil, f.failure()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,11 +29,21 @@ func put(t *testing.T, w io.Writer, text string) {
 
 // printing is an action that runs the steps as its program.
 func printing(w *world, steps func(r *execution.Running) error, output string) func(context.Context, execution.Request) (*execution.Outcome, error) {
+	return performing(w, func(*execution.Running) io.Writer { return nil }, func(r *execution.Running, _ io.Writer) error { return steps(r) }, output)
+}
+
+// handling is an action that runs the steps as its handler, which gives items.
+func handling(w *world, steps func(r *execution.Running, items io.Writer) error, output string) func(context.Context, execution.Request) (*execution.Outcome, error) {
+	return performing(w, (*execution.Running).Handle, steps, output)
+}
+
+func performing(w *world, begin func(*execution.Running) io.Writer, steps func(*execution.Running, io.Writer) error, output string) func(context.Context, execution.Request) (*execution.Outcome, error) {
 	return func(_ context.Context, r execution.Request) (*execution.Outcome, error) {
 		running, _, end := w.store.run(r.ID)
+		items := begin(running)
 		accept(r)
 		running.Start()
-		err := steps(running)
+		err := steps(running, items)
 		end(execution.StatusSucceeded)
 		if err != nil {
 			return &execution.Outcome{Execution: running.Summary()}, err
@@ -87,6 +98,40 @@ func TestInvokeTellsWhatIsPrinted(t *testing.T) {
 	}
 }
 
+// Ensure what a handler prints is never taken for the values that it gives.
+func TestHandlersItemsAreNotWhatItPrints(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	w.invoker.do(handling(w, func(r *execution.Running, items io.Writer) error {
+		put(t, items, "{\"n\":1}\n")
+		put(t, r.Stdout(), "{\"chat\":1}\n")
+		put(t, items, "2\n")
+		return nil
+	}, "{\"n\":1}\n2\n"))
+	s := w.open(t, "POST", "/invoke/demo.rows", "{}", "Accept", "text/event-stream")
+	var got []string
+	for range 5 {
+		e := s.next(t)
+		got = append(got, e.Event+" "+e.Data)
+	}
+	s.ended(t)
+	slices.Sort(got[1:4]) // streams keep no order between them
+	want := []string{`item {"item":2}`, `item {"item":{"n":1}}`, `stdout {"text":"{\"chat\":1}\n"}`}
+	if diff := cmp.Diff(want, got[1:4]); diff != "" {
+		t.Errorf("events between started and result (-want +got):\n%s", diff)
+	}
+	if response, body := w.do(t, "POST", "/invoke/demo.rows?stream=1", "{}"); response.StatusCode != 200 || body != "{\"n\":1}\n2\n" {
+		t.Errorf("streamed body = %d %q, want the items", response.StatusCode, body)
+	}
+	w.invoker.do(handling(w, func(r *execution.Running, _ io.Writer) error {
+		put(t, r.Stdout(), "chat")
+		return nil
+	}, "the result"))
+	if response, body := w.do(t, "POST", "/invoke/demo.say?stream=1", "{}"); response.StatusCode != 200 || body != "the result" {
+		t.Errorf("streamed body of a text handler = %d %q, want its result", response.StatusCode, body)
+	}
+}
+
 // Ensure a client that reads nothing holds up neither its action nor others, and
 // gets everything when it reads after all.
 func TestSlowClientHoldsUpNothing(t *testing.T) {
@@ -106,9 +151,6 @@ func TestSlowClientHoldsUpNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.(*net.TCPConn).SetReadBuffer(256 << 10); err != nil {
-		t.Fatal(err)
-	}
 	put(t, c, "POST /invoke/demo.say HTTP/1.1\r\n"+host+"Accept: application/x-ndjson\r\n\r\n")
 	select {
 	case <-ended:

@@ -156,7 +156,7 @@ func (c *call) end(out *output, failure *Error) {
 	}
 	x.ExitCode = out.exitCode
 	x.Result = out.parsed
-	logged := out.logged || out.parsed == nil // stdout isn't the result
+	logged := out.handler || out.parsed == nil // stdout isn't the result
 	if logged {
 		x.Stdout, x.StdoutTruncated = out.stdout.log("stdout", out.logLimit)
 	}

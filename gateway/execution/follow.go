@@ -5,13 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-// Stream names one of the two that a program prints on.
+// Stream names one of the two that a program prints on, or that of a handler's
+// generator.
 type Stream string
 
 // The streams.
 const (
 	Stdout Stream = "stdout"
 	Stderr Stream = "stderr"
+	Items  Stream = "items"
 )
 
 // followBytes is how much a follower gets at once.
@@ -39,11 +41,23 @@ func (r *Running) Follow(name Stream) *Follower {
 	return &Follower{running: r, stream: s, name: name, limit: s.limit - 1}
 }
 
+// FollowResult reads the result as far as it comes in pieces: what a program
+// prints on stdout, or the values that a handler's generator gives, one line each.
+func (r *Running) FollowResult() *Follower {
+	if r.out.handler {
+		return r.Follow(Items)
+	}
+	return r.Follow(Stdout)
+}
+
 // FollowLog reads a stream as its log: all texts together are what the record
 // has, the notice of its truncation included.
 func (r *Running) FollowLog(name Stream) *Follower {
 	return &Follower{running: r, stream: r.out.of(name), name: name, limit: r.out.logLimit, notice: true}
 }
+
+// Name is the stream that is followed.
+func (f *Follower) Name() Stream { return f.name }
 
 // rest is what there is and was not read. whole: nothing will be added to it.
 func (f *Follower) rest() (b []byte, whole bool) {

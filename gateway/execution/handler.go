@@ -18,20 +18,20 @@ func (r *Runner) handle(ctx, waiting context.Context, call *call, plan *plan, ou
 	request := agent.Call{
 		ID: call.execution.ID, Action: call.execution.Action, Pack: call.execution.Pack, File: plan.file,
 		Parameters: call.parameters, Secrets: call.action.Parameters.Secrets(), Deadline: call.deadline, ResultLimit: out.resultLimit,
-		StdoutLimit: out.stdout.limit, StderrLimit: out.stderr.limit,
+		StdoutLimit: out.stdout.limit, StderrLimit: out.stderr.limit, ItemsLimit: out.items.limit,
 	}
 	var reply agent.Reply
 	err := r.inSlot(waiting, call, plan.shape, func(slot *runtimes.Slot) (use, error) {
 		var err error
-		reply, err = slot.Call(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr})
+		reply, err = slot.Call(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr, Items: &out.items})
 		// A request that is too large was never sent; a slot knows of its
 		// worker what can be said of a process only by its exit.
 		return use{reusable: true, started: !errors.Is(err, agent.ErrNotStarted) && (err == nil || reply.Duration > 0)}, err
 	})
 	out.stdout.end(reply.StdoutDropped)
 	out.stderr.end(reply.StderrDropped)
+	out.items.end(reply.ItemsDropped)
 	call.mask(&reply)
-	out.logged = call.action.OutputFormat != pack.FormatJSONL
 	if err != nil {
 		return r.explainCall(ctx, call, reply, err)
 	}
@@ -141,11 +141,11 @@ func compactResult(call *call, document []byte) (json.RawMessage, error) {
 // takeLines reads what a generator gave, or else the items of the list that was
 // returned.
 func (r *Runner) takeLines(call *call, document []byte, out *output, ran func(code, reason string) *Error) *Error {
-	if out.stdout.total() > out.resultLimit {
+	if out.items.total() > out.resultLimit {
 		return ran(CodeResultTooLarge, fmt.Sprintf("the action gave %d bytes; a result may have %d (limits.result)",
-			out.stdout.total(), out.resultLimit))
+			out.items.total(), out.resultLimit))
 	}
-	lines := out.stdout.kept.Bytes()
+	lines := out.items.kept.Bytes()
 	parsed, err := pack.ParseOutput(pack.FormatJSONL, lines)
 	if err != nil {
 		return badOutput(ran, pack.FormatJSONL, err)

@@ -3,6 +3,7 @@ package execution
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,12 @@ func newHands(t testing.TB, yaml string, h *hands) *rig {
 
 func TestResultsOfHandlers(t *testing.T) {
 	t.Parallel()
-	lines := func(out agent.Output) { out.Stdout.Write([]byte("{\"a\":1}\n2\n")) }
+	lines := func(out agent.Output) { io.WriteString(out.Items, "{\"a\":1}\n2\n") }
+	chatty := func(out agent.Output) {
+		io.WriteString(out.Items, "{\"a\":1}\n")
+		io.WriteString(out.Stdout, "{\"chat\":1}\n")
+		io.WriteString(out.Items, "2\n")
+	}
 	for name, test := range map[string]struct {
 		format         string
 		reply          agent.Reply
@@ -62,6 +68,7 @@ func TestResultsOfHandlers(t *testing.T) {
 		"yaml":            {"yaml", agent.Reply{Result: []byte(`{"name":[1,"x"]}`)}, nil, "name:\n  - 1\n  - \"x\"\n", `{"name":[1,"x"]}`, ""},
 		"yaml, list":      {"yaml", agent.Reply{Result: []byte(`[1,2]`)}, nil, "  - 1\n  - 2\n", `[1,2]`, ""},
 		"jsonl":           {"jsonl", agent.Reply{Result: []byte("null")}, lines, "{\"a\":1}\n2\n", `[{"a":1},2]`, ""},
+		"jsonl, prints":   {"jsonl", agent.Reply{Result: []byte("null")}, chatty, "{\"a\":1}\n2\n", `[{"a":1},2]`, "{\"chat\":1}\n"},
 		"jsonl, a list":   {"jsonl", agent.Reply{Result: []byte("[1,2]")}, nil, "1\n2\n", `[1,2]`, ""},
 		"jsonl, an item":  {"jsonl", agent.Reply{Result: []byte("3")}, nil, "3\n", `[3]`, ""},
 		"jsonl, no items": {"jsonl", agent.Reply{Result: []byte("null")}, nil, "", `[]`, ""},

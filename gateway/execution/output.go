@@ -118,11 +118,12 @@ func validText(b []byte) string {
 // output is what an execution printed, and how it ended.
 type output struct {
 	stdout, stderr stream
+	items          stream // what a handler's generator gave, one line each
 	resultLimit    int64
 	logLimit       int64
 	exitCode       *int
 	parsed         json.RawMessage // the result, where the output format is structured
-	logged         bool            // stdout is the log: the result came otherwise
+	handler        bool            // stdout is the log: the result came otherwise
 	body           []byte          // that result as it is answered; of JSON parsed is
 }
 
@@ -131,6 +132,7 @@ func newOutput(l Limits) *output {
 	return &output{
 		stdout:      stream{limit: max(l.Result, l.Log) + 1},
 		stderr:      stream{limit: l.Log + 1},
+		items:       stream{limit: l.Result + 1},
 		resultLimit: l.Result,
 		logLimit:    l.Log,
 	}
@@ -138,12 +140,22 @@ func newOutput(l Limits) *output {
 
 // hide masks secrets in what is printed from here on.
 func (o *output) hide(masker *secret.Masker) {
-	o.stdout.masked, o.stderr.masked = masker.Stream(), masker.Stream()
+	o.stdout.masked, o.stderr.masked, o.items.masked = masker.Stream(), masker.Stream(), masker.Stream()
+}
+
+// ofHandler makes stdout the log, before anything is printed and anybody follows
+// the result.
+func (o *output) ofHandler() {
+	o.handler = true
+	o.stdout.limit = o.logLimit + 1
 }
 
 func (o *output) of(name Stream) *stream {
-	if name == Stdout {
+	switch name {
+	case Stdout:
 		return &o.stdout
+	case Items:
+		return &o.items
 	}
 	return &o.stderr
 }
@@ -159,13 +171,13 @@ var mediaTypes = map[pack.Format]string{
 // MediaType is the media type in which an output format is answered.
 func MediaType(format pack.Format) string { return mediaTypes[format] }
 
-// result is the answer's body. JSON is the parsed document, which a log line
+// answer is the answer's body. JSON is the parsed document, which a log line
 // before it isn't part of; other formats are what the action printed.
-func (o *output) result(format pack.Format) ([]byte, string) {
+func (o *output) answer(format pack.Format) ([]byte, string) {
 	if format == pack.FormatJSON {
 		return append(o.parsed[:len(o.parsed):len(o.parsed)], '\n'), MediaType(format) // the record keeps parsed
 	}
-	if o.logged || o.body != nil {
+	if o.handler {
 		return o.body, MediaType(format)
 	}
 	return o.stdout.kept.Bytes(), MediaType(format)

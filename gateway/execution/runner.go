@@ -100,6 +100,9 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	defer cancel(nil)
 	call.running = r.Recorder.Begin(call.execution, r.Limits, cancel)
 	call.running.out.hide(call.masker)
+	if call.action.Warm.Isolation == runtimes.IsolationWorker {
+		call.running.out.ofHandler()
+	}
 	defer r.Recorder.abandon(call.running) // after a panic: it would run for ever
 	if request.Accepted != nil {
 		request.Accepted()
@@ -115,7 +118,7 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	if failure != nil {
 		return outcome, failure
 	}
-	outcome.Output, outcome.MediaType = output.result(call.action.OutputFormat)
+	outcome.Output, outcome.MediaType = output.answer(call.action.OutputFormat)
 	return outcome, nil
 }
 

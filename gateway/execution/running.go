@@ -44,7 +44,7 @@ func newRunning(x *Execution, limits Limits, cancel context.CancelCauseFunc) *Ru
 		x: *x, since: time.Now(),
 	}
 	r.x.Status = StatusQueued
-	r.out.stdout.news, r.out.stderr.news = r.news, r.news
+	r.out.stdout.news, r.out.stderr.news, r.out.items.news = r.news, r.news, r.news
 	return r
 }
 
@@ -53,6 +53,13 @@ func (r *Running) Stdout() io.Writer { return &r.out.stdout }
 
 // Stderr takes what the program prints on stderr. One writer at a time.
 func (r *Running) Stderr() io.Writer { return &r.out.stderr }
+
+// Handle notes that a handler will run, before anybody follows the result, and
+// returns what takes its generator's values: one line each. One writer at a time.
+func (r *Running) Handle() io.Writer {
+	r.out.ofHandler()
+	return &r.out.items
+}
 
 // Start notes that the program was started.
 func (r *Running) Start() { r.enter(phaseRun, r.Summary().Timing) }

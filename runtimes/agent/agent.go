@@ -109,7 +109,10 @@ type File struct {
 // goroutine at a time, never after Execute or Call has returned; one that blocks
 // stalls the program, and with it what runs in the instance's other slots. A nil
 // writer discards.
-type Output struct{ Stdout, Stderr io.Writer }
+type Output struct {
+	Stdout, Stderr io.Writer
+	Items          io.Writer // each value of a handler's generator, as one line of JSON; unused by Execute
+}
 
 // Exit is how a program ended.
 type Exit struct {

@@ -26,8 +26,8 @@ type Call struct {
 	// ResultLimit is in bytes; a larger result is ErrTooLarge.
 	ResultLimit int64
 	// Bytes of each stream that are delivered; what comes after is counted and
-	// dropped. Items count as stdout.
-	StdoutLimit, StderrLimit int64
+	// dropped.
+	StdoutLimit, StderrLimit, ItemsLimit int64
 }
 
 // Reply is what a handler gave.
@@ -36,8 +36,8 @@ type Reply struct {
 	Text    bool         // Result is text
 	Failure *CallFailure // the handler raised; nil = it succeeded
 	// Bytes that were not delivered: beyond the limit, or refused by the writer.
-	StdoutDropped, StderrDropped int64
-	Duration                     time.Duration // from the call's sending to its reply
+	StdoutDropped, StderrDropped, ItemsDropped int64
+	Duration                                   time.Duration // from the call's sending to its reply
 }
 
 // CallFailure is an exception that left a handler. Texts come from user code, and
@@ -49,7 +49,7 @@ type CallFailure struct {
 }
 
 // Call calls a handler and returns its reply. out gets what the handler prints,
-// and each value of a generator as one line on Stdout.
+// and the values of a generator.
 //
 // When ctx or the deadline ends first Call returns at once with the cause
 // (context.DeadlineExceeded for the deadline), and the handler runs on until
@@ -65,7 +65,7 @@ func (w *Worker) Call(ctx context.Context, c Call, out Output) (Reply, error) {
 	switch {
 	case w.over != nil:
 		return Reply{}, fmt.Errorf("%w: %w", ErrNotStarted, w.over)
-	case c.ResultLimit < 0 || c.StdoutLimit < 0 || c.StderrLimit < 0:
+	case min(c.ResultLimit, c.StdoutLimit, c.StderrLimit, c.ItemsLimit) < 0:
 		return Reply{}, errors.New("call with a negative limit")
 	case ctx.Err() != nil:
 		return Reply{}, fmt.Errorf("%w: %w", ErrNotStarted, context.Cause(ctx))
@@ -83,6 +83,7 @@ func (w *Worker) Call(ctx context.Context, c Call, out Output) (Reply, error) {
 // call makes a call that was encoded, on a worker that is idle.
 func (w *Worker) call(ctx context.Context, c *Call, out Output) (Reply, error) {
 	stdout, stderr := capture{w: out.Stdout, left: c.StdoutLimit}, capture{w: out.Stderr, left: c.StderrLimit}
+	items := capture{w: out.Items, left: c.ItemsLimit}
 	w.direct(&stdout, &stderr)
 	begin := time.Now()
 	var r Reply
@@ -90,7 +91,7 @@ func (w *Worker) call(ctx context.Context, c *Call, out Output) (Reply, error) {
 		if _, err := w.socket.Write(w.frame); err != nil {
 			return err
 		}
-		return w.reply(&r, c)
+		return w.reply(&r, c, &items)
 	})
 	w.direct(nil, nil)
 	if cap(w.frame) > 64<<10 {
@@ -102,7 +103,8 @@ func (w *Worker) call(ctx context.Context, c *Call, out Output) (Reply, error) {
 	if err != nil && !errors.Is(err, ErrTooLarge) {
 		w.over = err
 	}
-	r.Duration, r.StdoutDropped, r.StderrDropped = time.Since(begin), stdout.dropped, stderr.dropped
+	r.Duration = time.Since(begin)
+	r.StdoutDropped, r.StderrDropped, r.ItemsDropped = stdout.dropped, stderr.dropped, items.dropped
 	return r, err
 }
 
@@ -143,7 +145,7 @@ func (w *Worker) look(fd uintptr) bool {
 }
 
 // reply reads frames until one ends the call.
-func (w *Worker) reply(r *Reply, c *Call) error {
+func (w *Worker) reply(r *Reply, c *Call, items *capture) error {
 	for {
 		kind, size, err := w.next()
 		if err != nil {
@@ -154,9 +156,13 @@ func (w *Worker) reply(r *Reply, c *Call) error {
 			if size == 0 || size > wire.MaxChunk {
 				return violation("output of %d bytes", size)
 			}
-			err = w.chunk(kind == wire.WorkerStderr, size)
+			to := w.stdout
+			if kind == wire.WorkerStderr {
+				to = w.stderr
+			}
+			err = w.chunk(to, size)
 		case wire.WorkerItem:
-			err = w.item(size)
+			err = w.item(items, size)
 		case wire.WorkerResult, wire.WorkerText:
 			r.Text = kind == wire.WorkerText
 			r.Result, err = w.result(size, c.ResultLimit)
@@ -188,13 +194,13 @@ func (w *Worker) next() (wire.WorkerType, int64, error) {
 }
 
 // chunk delivers output, as much at a time as is there.
-func (w *Worker) chunk(stderr bool, size int64) error {
+func (w *Worker) chunk(to *capture, size int64) error {
 	for size > 0 {
 		p, err := w.some(size)
 		if err != nil {
 			return err
 		}
-		w.deliver(stderr, p)
+		w.deliver(to, p)
 		size -= int64(len(p))
 		if _, err := w.in.Discard(len(p)); err != nil {
 			return err
@@ -211,20 +217,16 @@ func (w *Worker) some(size int64) ([]byte, error) {
 	return w.in.Peek(int(min(size, int64(w.in.Buffered()))))
 }
 
-// deliver gives output to the call's writer, between what comes from the agent.
-func (w *Worker) deliver(stderr bool, p []byte) {
+// deliver gives output to a writer of the call, between what comes from the agent.
+func (w *Worker) deliver(to *capture, p []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if stderr {
-		w.stderr.take(p)
-	} else {
-		w.stdout.take(p)
-	}
+	to.take(p)
 }
 
 // item delivers one value of a generator as one line, whatever spaces are in it.
 // Small ones come in one piece.
-func (w *Worker) item(size int64) error {
+func (w *Worker) item(items *capture, size int64) error {
 	if size == 0 || size > wire.MaxSkip {
 		return violation("item of %d bytes", size)
 	}
@@ -233,7 +235,7 @@ func (w *Worker) item(size int64) error {
 		if err != nil {
 			return unexpected(err)
 		}
-		w.deliver(false, append(oneLine(p), '\n'))
+		w.deliver(items, append(oneLine(p), '\n'))
 		_, err = w.in.Discard(int(size))
 		return err
 	}
@@ -242,13 +244,13 @@ func (w *Worker) item(size int64) error {
 		if err != nil {
 			return err
 		}
-		w.deliver(false, oneLine(p))
+		w.deliver(items, oneLine(p))
 		size -= int64(len(p))
 		if _, err := w.in.Discard(len(p)); err != nil {
 			return err
 		}
 	}
-	w.deliver(false, []byte{'\n'})
+	w.deliver(items, []byte{'\n'})
 	return nil
 }
 
