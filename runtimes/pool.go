@@ -36,6 +36,7 @@ type pool struct {
 	wanted    int // instances for which the budget was asked
 	waiters   []*waiter
 	service   time.Duration // moving mean of an execution's time
+	looking   bool          // whether more are needed is asked again in a moment
 	called    time.Time     // of the last call
 	keeping
 }

@@ -2,6 +2,7 @@ package runtimes
 
 import (
 	"errors"
+	"runtime"
 	"time"
 )
 
@@ -27,15 +28,55 @@ func (p *pool) lacking() int {
 		return 0
 	}
 	coming := p.starting + p.wanted
-	lacking := max(p.needed()-coming, p.short())
+	// Starts take processors from the calls that run: not all at once.
+	calls := min(p.needed(), max(startsAtOnce, p.live-p.starting))
+	lacking := max(calls-coming, p.short())
 	if p.most > 0 {
 		lacking = min(lacking, p.most-p.live-p.wanted)
 	}
 	return lacking
 }
 
-// needed is how many instances the calls in line would fill.
-func (p *pool) needed() int { return (len(p.waiters) + p.slots - 1) / p.slots }
+// startsAtOnce is how many instances a pool starts at once; one with more
+// instances than that doubles them.
+var startsAtOnce = 2 * runtime.NumCPU()
+
+// bearable is how long a call may wait before another instance is started for
+// it: a tenth of what a start takes of a processor, and of the time before a new
+// instance could serve it.
+const bearable = 25 * time.Millisecond
+
+// needed is how many instances the calls in line would fill, without those that
+// the slots there are will have served in a moment. The pool is locked.
+func (p *pool) needed() int {
+	n := len(p.waiters)
+	if n == 0 {
+		return 0
+	}
+	if p.service > 0 && !p.once && time.Since(p.waiters[0].since) < bearable {
+		soon := int64(bearable/p.service) * int64((p.live-p.starting)*p.slots)
+		n -= int(min(soon, int64(n)))
+		if soon > 0 {
+			p.lookAgain()
+		}
+	}
+	return (n + p.slots - 1) / p.slots
+}
+
+// lookAgain asks once more when a call has waited for longer than was to be
+// expected. The pool is locked.
+func (p *pool) lookAgain() {
+	if p.looking {
+		return
+	}
+	p.looking = true
+	time.AfterFunc(bearable, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.looking = false
+		p.startMore()
+	})
+}
 
 // launch starts an instance for which the budget has room. It runs by itself.
 func (p *pool) launch() {
