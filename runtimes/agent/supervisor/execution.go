@@ -30,6 +30,7 @@ func newExecution(m message) *execution {
 		stdout: pump{kind: wire.TypeStdout}, stderr: pump{kind: wire.TypeStderr},
 	}
 	if m.worker {
+		e.stdout.every, e.stderr.every = time.Second, time.Second
 		e.descriptor = os.NewFile(uintptr(m.descriptor), "worker")
 	} else {
 		e.deadline = time.Now().Add(e.Timeout)

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"math"
+	"syscall"
 	"time"
 
 	"attune/runtimes/agent/wire"
@@ -59,8 +60,17 @@ func nextMessage(in *wire.Reader, rights *rights) message {
 	default:
 		m.err = fmt.Errorf("%w: frame type %d after hello", wire.ErrProtocol, f.Type)
 	}
+	if m.err == nil && in.Buffered() == 0 {
+		if m.err = rights.settled(); m.err != nil && m.worker {
+			syscall.Close(m.descriptor) // nothing was written to it
+		}
+	}
 	return m
 }
+
+// workerOutput is how many bytes per second and stream a worker may print behind
+// its wire's back: it has no end, and the gateway reads them for nothing mostly.
+const workerOutput = 1 << 20
 
 // workerStart is a worker as an execution that has no end of its own.
 func workerStart(payload []byte) (*wire.Start, error) {
@@ -70,7 +80,7 @@ func workerStart(payload []byte) (*wire.Start, error) {
 	}
 	s := wire.Start{
 		ID: "worker", Argv: p.Argv, Dir: p.Dir, Env: p.Env, Timeout: math.MaxInt64,
-		StdoutLimit: math.MaxInt64, StderrLimit: math.MaxInt64,
+		StdoutLimit: workerOutput, StderrLimit: workerOutput,
 	}
 	return &s, checkStart(s)
 }

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"os"
 	"sync"
+	"time"
 
 	"attune/runtimes/agent/wire"
 )
@@ -10,7 +11,8 @@ import (
 // pump forwards one output stream of one execution, chunk by chunk.
 type pump struct {
 	kind    wire.Type
-	dropped int64 // bytes that were not forwarded
+	dropped int64         // bytes that were not forwarded
+	every   time.Duration // limit is what may come in such a time, for one that has no end; 0 = in all
 }
 
 // frames are the pumps' buffers. An idle agent has none.
@@ -26,15 +28,19 @@ func (p *pump) run(from *os.File, limit int64, stream uint32, send func(wire.Typ
 	buffer := frames.Get().(*[]byte)
 	defer frames.Put(buffer)
 	frame := *buffer
+	left, since := limit, time.Now()
 	for {
 		n, err := from.Read(frame[wire.HeaderSize:])
-		take := min(int64(n), limit)
+		if p.every > 0 && time.Since(since) > p.every {
+			left, since = limit, time.Now()
+		}
+		take := min(int64(n), left)
 		if take > 0 {
 			if send(p.kind, stream, frame[:wire.HeaderSize+take]) != nil {
-				limit, take = 0, 0
+				limit, left, take = 0, 0, 0
 			}
 		}
-		limit -= take
+		left -= take
 		p.dropped += int64(n) - take
 		if err != nil {
 			return

@@ -68,6 +68,17 @@ func (r *rights) keep(control []byte) error {
 	return nil
 }
 
+// settled reports descriptors that belong to no frame: none is being read, and
+// nothing else has come.
+func (r *rights) settled() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.fds) > 0 {
+		return fmt.Errorf("%w: %d descriptors without a frame", wire.ErrProtocol, len(r.fds))
+	}
+	return nil
+}
+
 // take gives the descriptor of a frame that has just been read.
 func (r *rights) take() (int, error) {
 	r.mu.Lock()

@@ -107,6 +107,9 @@ func (d *Reader) Next() (Frame, error) {
 	return f, nil
 }
 
+// Buffered is how many bytes were received after the frame that Next returned last.
+func (d *Reader) Buffered() int { return d.r.Buffered() }
+
 // room returns a buffer for a payload. All but starts share one that grows with
 // need, so that an idle connection stays small.
 func (d *Reader) room(t Type, size int) []byte {
