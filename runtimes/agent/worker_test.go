@@ -33,8 +33,8 @@ func callOf(t *testing.T, w *agent.Worker, c agent.Call) (reply, error) {
 	return reply{got, stdout.String(), stderr.String()}, err
 }
 
+// It counts the descriptors of this process, so nothing may run beside it.
 func TestWorkers(t *testing.T) {
-	t.Parallel()
 	b := newBench(t)
 	t.Run("python", func(t *testing.T) {
 		c := b.startWith(t, setting{image: "attune/python"})
