@@ -12,12 +12,13 @@ import (
 
 // The loads. Counts are bounds: a slow subject is called for perLoad at most.
 var (
-	one     = load{"one caller", 1, 2000, 0}
-	four    = load{"4 callers", 4, 2000, 0}
-	sixteen = load{"16 callers", 16, 2000, 0}
-	silence = load{"after 2 s of silence", 1, 3, 2 * time.Second}
-	rarely  = load{"one caller, every 0.3 s", 1, 8, 300 * time.Millisecond}
-	seldom  = load{"one caller, every 1.5 s", 1, 2, 1500 * time.Millisecond}
+	one     = load{name: "one caller", callers: 1, calls: 2000}
+	four    = load{name: "4 callers", callers: 4, calls: 2000}
+	sixteen = load{name: "16 callers", callers: 16, calls: 20000}
+	silence = load{name: "after 2 s of silence", callers: 1, calls: 3, pause: 2 * time.Second}
+	rarely  = load{name: "one caller, every 0.3 s", callers: 1, calls: 8, pause: 300 * time.Millisecond}
+	seldom  = load{name: "one caller, every 1.5 s", callers: 1, calls: 2, pause: 1500 * time.Millisecond}
+	beside  = load{name: "one caller beside 64 of another pack", callers: 1, calls: 500, flood: "process, shell, flooded", flooders: 64}
 )
 
 // line is a row of the table: one figure of a subject under a load, against
@@ -59,17 +60,22 @@ var lines = []line{
 	{subject: "worker, Python", load: one, figure: p50, against: fiberEcho, goals: row{valueGoal: 0.4}},
 	{subject: "worker, Python", load: one, figure: p99, against: fiberEcho},
 	{subject: "worker, Python", load: silence, figure: p50, against: "worker, Python", base: one, goals: row{valueGoal: 0.4}},
-	{subject: "worker, Python", load: sixteen, figure: rate, against: fiberEcho, goals: row{ratioLeast: 0.2}},
-	{subject: "worker, Python", load: sixteen, figure: p99, against: fiberEcho, goals: row{valueGoal: 5}},
+	{subject: "worker, Python", load: sixteen, figure: rate, against: fiberEcho},
+	{subject: "worker, Python, 4 slots", load: sixteen, figure: rate, against: fiberEcho, goals: row{ratioLeast: 0.2}},
+	{subject: "worker, Python, 4 slots", load: sixteen, figure: p99, against: fiberEcho, goals: row{valueGoal: 5}},
 	{subject: "worker, Node", load: one, figure: p50, against: fiberEcho, goals: row{valueGoal: 0.4}},
 	{subject: "worker, Node", load: one, figure: p99, against: fiberEcho},
 	{subject: "worker, Node", load: silence, figure: p50, against: "worker, Node", base: one, goals: row{valueGoal: 0.4}},
-	{subject: "worker, Node", load: sixteen, figure: rate, against: fiberEcho, goals: row{ratioLeast: 0.2}},
-	{subject: "worker, Node", load: sixteen, figure: p99, against: fiberEcho, goals: row{valueGoal: 5}},
+	{subject: "worker, Node", load: sixteen, figure: rate, against: fiberEcho},
+	{subject: "worker, Node, 4 slots", load: sixteen, figure: rate, against: fiberEcho, goals: row{ratioLeast: 0.2}},
+	{subject: "worker, Node, 4 slots", load: sixteen, figure: p99, against: fiberEcho, goals: row{valueGoal: 5}},
 	{subject: fiberEcho, load: silence, figure: p50, against: fiberEcho, base: one},
 
 	{subject: "container, Python", load: seldom, figure: p50, against: dockerRun, base: one, goals: row{valueGoal: 60}},
 	{subject: "container, Python", load: four, figure: rate},
+
+	{subject: "process, shell", load: beside, figure: p99, against: "process, shell", base: one, goals: row{ratioGoal: 3}},
+	{subject: "worker, Python", load: beside, figure: p99, against: "worker, Python", base: one, goals: row{ratioGoal: 3}},
 }
 
 // baseLoad is the load of what a line is compared with.
@@ -124,6 +130,9 @@ func packsOf(wanted []line) func(home) error {
 		var err error
 		for _, l := range wanted {
 			err = errors.Join(err, subjectOf(l.subject).write(h))
+			if l.load.flood != "" {
+				err = errors.Join(err, subjectOf(l.load.flood).write(h))
+			}
 		}
 		return err
 	}

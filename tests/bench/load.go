@@ -25,6 +25,8 @@ type load struct {
 	name           string // of the row
 	callers, calls int    // calls of all callers together
 	pause          time.Duration
+	flood          string // a subject that so many more call all the while; empty = none
+	flooders       int
 }
 
 // sample is what the calls of one load took.
@@ -87,7 +89,7 @@ func (l load) run(ctx context.Context, within time.Duration, dial func() (caller
 	var start time.Time
 	for i := range l.callers {
 		group.Go(func() (err error) {
-			took[i] = make([]time.Duration, 0, l.calls/l.callers)
+			took[i] = make([]time.Duration, 0, min(l.calls/l.callers, 1000))
 			c, err := dial()
 			ready.Done()
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -70,13 +71,16 @@ var subjects = []subject{
 		setup: "uv venv -q /tmp/venv && uv pip install -q --compile-bytecode --python /tmp/venv/bin/python3 numpy"},
 
 	{name: "process, shell", script: shellScript},
+	{name: "process, shell, flooded", script: shellScript, keys: "max_instances: 4\n"},
 	{name: "process, Python", script: pythonScript},
 	{name: "process, Python, 4 slots", script: pythonScript, keys: "concurrency: 4\n"},
 	{name: "process, Python, preload numpy", script: numpyScript, keys: "preload: [numpy]\n",
 		manifest: map[string]string{"requirements.txt": "numpy\n"}},
 	{name: "process, Node", script: nodeScript},
 	{name: "worker, Python", script: pythonHandler, keys: "isolation: worker\n"},
+	{name: "worker, Python, 4 slots", script: pythonHandler, keys: "isolation: worker\nconcurrency: 4\n"},
 	{name: "worker, Node", script: nodeHandler, keys: "isolation: worker\n"},
+	{name: "worker, Node, 4 slots", script: nodeHandler, keys: "isolation: worker\nconcurrency: 4\n"},
 	{name: "container, Python", script: pythonScript, keys: "isolation: container\nmin_warm: 2\n"},
 	{name: "container, Python, no stock", script: pythonScript, keys: "isolation: container\nmin_warm: 0\n"},
 	{name: "process, Python, min_warm 1", script: pythonScript, keys: "min_warm: 1\n"},
@@ -147,6 +151,9 @@ func (r *rig) measure(ctx context.Context, name string, l load, within time.Dura
 			return sample{}, err
 		}
 	}
+	if l.flood != "" {
+		return r.flooded(ctx, t, l, within)
+	}
 	// The same load, so that there are as many instances as it takes.
 	if l.pause == 0 {
 		if _, err := t.run(ctx, l, within/4); err != nil {
@@ -154,6 +161,26 @@ func (r *rig) measure(ctx context.Context, name string, l load, within time.Dura
 		}
 	}
 	return t.run(ctx, l, within)
+}
+
+// flooded runs a load while others call another subject as fast as they can. It
+// begins when the instances for them are there.
+func (r *rig) flooded(ctx context.Context, t target, l load, within time.Duration) (sample, error) {
+	other, err := r.open(ctx, subjectOf(l.flood))
+	if err != nil {
+		return sample{}, err
+	}
+	flood := load{callers: l.flooders, calls: math.MaxInt32}
+	if _, err := other.run(ctx, flood, time.Second); err != nil {
+		return sample{}, err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := other.run(ctx, flood, within)
+		ended <- err
+	}()
+	s, err := t.run(ctx, l, within)
+	return s, errors.Join(err, <-ended)
 }
 
 func (r *rig) open(ctx context.Context, s subject) (target, error) {
