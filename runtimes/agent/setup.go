@@ -18,8 +18,8 @@ const (
 	ParentUID = 65532
 )
 
-// UID is the user and group ID of slot n, and from Slots on that of stocked
-// processes.
+// UID is the user and group ID of slot n, and from Slots on that of
+// processes that wait.
 func UID(n int) int {
 	if n == 0 {
 		return SlotUID

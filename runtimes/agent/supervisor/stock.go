@@ -157,7 +157,11 @@ func (k *stock) watch(p *stocked) {
 			k.changed() // its place is given up
 			return
 		}
-		k.failed(p.place, "it ended by itself")
+		reason := "it ended by itself"
+		if p.lost {
+			reason = "" // its parent's end was said
+		}
+		k.failed(p.place, reason)
 	}
 }
 
