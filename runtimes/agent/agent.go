@@ -80,7 +80,7 @@ type Request struct {
 
 	// Via is the wish how the process comes to be; Exit.Via tells what it was.
 	Via Via
-	// Script is what a parent or a stocked process runs: file and arguments.
+	// Script is what a process that waited runs: file and arguments.
 	// Argv stays the full command line, for ViaExec.
 	Script []string
 	// Secrets are given to the program as a sealed memory file on descriptor 3

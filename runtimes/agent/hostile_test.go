@@ -224,3 +224,25 @@ func (l *limited) Write(p []byte) (int, error) {
 	*l += limited(len(p))
 	return len(p), nil
 }
+
+// A setup that no agent takes is refused before one is waited for.
+func TestImpossibleSetups(t *testing.T) {
+	t.Parallel()
+	good := program("/bin/true")
+	for name, setup := range map[string]agent.Setup{
+		"slots": {Slots: agent.MaxSlots + 1}, "stock": {Stock: good, StockCount: agent.MaxStock + 1}, "no program": {Parent: program("")},
+		"a parent and a stock": {Parent: good, Stock: good},
+	} {
+		dir := t.TempDir()
+		listener, err := agent.Listen(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if _, err := listener.Accept(ctx, setup); err == nil || ctx.Err() != nil {
+			t.Errorf("%s: Accept() = %v, want it refused", name, err)
+		}
+		cancel()
+		listener.Close()
+	}
+}

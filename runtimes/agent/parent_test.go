@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ func TestParent(t *testing.T) {
 		t.Run("leftovers", c.forkedLeftovers)
 		t.Run("ends", c.forkedEnds)
 		t.Run("large requests", c.largeRequests)
+		t.Run("files", c.forkedFiles)
 		t.Run("secrets", c.secrets)
 		t.Run("small", c.small)
 		t.Run("no leaks", func(t *testing.T) {
@@ -31,6 +33,13 @@ func TestParent(t *testing.T) {
 		})
 		noNotice(t, c.Conn)
 	})
+	t.Run("two slots", func(t *testing.T) {
+		c := b.startWith(t, setting{image: "attune/python", setup: agent.Setup{Slots: 2, Parent: pythonParent()}})
+		t.Run("files", c.forkedFiles)
+		t.Run("side by side", c.forkedSideBySide)
+		noNotice(t, c.Conn)
+	})
+	t.Run("is killed beside who waits", b.parentIsKilled)
 	t.Run("that leaves files", b.parentLeavesFiles)
 	t.Run("with threads", b.parentWithThreads)
 }
@@ -55,17 +64,23 @@ func (c *contained) forkedLives(t *testing.T) {
 	}
 }
 
-// A forked process has the rights of an executed one.
+// A forked process has the rights of an executed one, and a uid of its own.
 func (c *contained) forkedPrivileges(t *testing.T) {
-	want := `(65533, 65533, 65533) (65533, 65533, 65533) []
-Groups: CapInh:0000000000000000 CapPrm:0000000000000000 CapEff:0000000000000000 CapAmb:0000000000000000 NoNewPrivs:1
+	want := `Groups: CapInh:0000000000000000 CapPrm:0000000000000000 CapEff:0000000000000000 CapAmb:0000000000000000 NoNewPrivs:1
 True True 1000
 ['0', '1', '2']
 0o22 / ['HOME', 'PATH', 'TMPDIR']
 `
 	for _, via := range []agent.Via{agent.ViaExec, agent.ViaParent} {
-		if got := run(t, c, script(via, "privileges.py")); got.stdout != want || got.Via != via {
-			t.Errorf("via %v: %+v, want\n%s", via, got, want)
+		got := run(t, c, script(via, "privileges.py"))
+		ids, rest, _ := strings.Cut(got.stdout, "\n")
+		var uid int
+		fmt.Sscanf(ids, "(%d", &uid)
+		if forked := uid == agent.UID(1) || uid == agent.UID(2); via == agent.ViaExec && uid != agent.SlotUID || via == agent.ViaParent && !forked {
+			t.Errorf("via %v: uid %d", via, uid)
+		}
+		if all := fmt.Sprintf("(%[1]d, %[1]d, %[1]d) (%[1]d, %[1]d, %[1]d) []", uid); ids != all || rest != want || got.Via != via {
+			t.Errorf("via %v: %+v, want\n%s\n%s", via, got, all, want)
 		}
 	}
 }
@@ -76,7 +91,18 @@ func (c *contained) forkedLeftovers(t *testing.T) {
 			t.Errorf("%s: %+v", arg, got)
 		}
 		got := run(t, c, script(agent.ViaParent, "processes.py"))
-		if n := strings.Count(got.stdout, "\n"); n != 2 || !ok(got) { // the agent and the parent
+		others, waiting := 0, 0
+		for line := range strings.Lines(got.stdout) {
+			f := strings.Fields(line)
+			switch {
+			case f[0] == "1" || f[1] == strconv.Itoa(agent.ParentUID) && f[2] == "1": // the agent and the parent
+			case f[2] != "1" && strings.HasSuffix(strings.TrimSpace(line), "/parent.py"): // an orphan's parent is the agent
+				waiting++
+			default:
+				others++
+			}
+		}
+		if others > 0 || waiting > 1 || !ok(got) {
 			t.Errorf("%s: the next execution sees %+v", arg, got)
 		}
 		if got := run(t, c, inside("ls -A /tmp")); got.stdout != "" || !ok(got) {
@@ -103,13 +129,87 @@ func (c *contained) forkedEnds(t *testing.T) {
 }
 
 func (c *contained) largeRequests(t *testing.T) {
-	for size, via := range map[int]agent.Via{60 << 10: agent.ViaParent, 66 << 10: agent.ViaExec} {
+	for _, size := range []int{30 << 10, 60 << 10, 66 << 10} { // twice that is more than a pipe holds
 		r := script(agent.ViaParent, "life.py", "0")
 		r.Env = append([]string{"A=" + strings.Repeat("x", size), "B=" + strings.Repeat("y", size)}, warmEnv...)
-		if got := run(t, c, r); got.Via != via || !ok(got) {
-			t.Errorf("twice %d bytes: %+v, want via %v", size, got.Exit, via)
+		if got := run(t, c, r); got.Via != agent.ViaParent || !ok(got) {
+			t.Errorf("twice %d bytes: %+v, want it forked", size, got.Exit)
 		}
 	}
+}
+
+// forkedFiles has files made in the place of a child that waits already.
+func (c *contained) forkedFiles(t *testing.T) {
+	r := script(agent.ViaParent, "files.py")
+	r.Env = append([]string{agent.ParameterFile + "=parameters"}, warmEnv...)
+	for n := range 5 { // every place, and some again
+		content := fmt.Sprintf(`{"n":%d}`, n)
+		r.Files = []agent.File{{Name: "parameters", Data: []byte(content)}}
+		want := content + " True 0o400 ['parameters'] True\n"
+		if got := run(t, c, r); got.stdout != want || !ok(got) || got.Via != agent.ViaParent {
+			t.Errorf("Execute() = %+v, want %q", got, want)
+		}
+	}
+	if got := run(t, c, inside("ls -A $HOME; find /tmp -name parameters 2>/dev/null; true")); got.stdout != "" {
+		t.Errorf("left: %q", got.stdout)
+	}
+}
+
+// forkedSideBySide has more executions than slots in the queue: all are forked.
+func (c *contained) forkedSideBySide(t *testing.T) {
+	inLine(t, c, 2, 16, func(n string) agent.Request { return script(agent.ViaParent, "life.py", n) })
+}
+
+// inLine runs executions, as many at once as there are slots, which all must be
+// forked, and each itself.
+func inLine(t *testing.T, c executor, slots, count int, request func(n string) agent.Request) {
+	t.Helper()
+	free := make(chan struct{}, slots)
+	var all sync.WaitGroup
+	for n := range count {
+		all.Go(func() {
+			free <- struct{}{}
+			defer func() { <-free }()
+			var out strings.Builder
+			exit, err := c.Execute(t.Context(), request(strconv.Itoa(n)), agent.Output{Stdout: &out})
+			if err != nil || exit.Code != n || !exit.Reusable || exit.Via != agent.ViaParent || out.String() != fmt.Sprintf("out  %d None\n", n) {
+				t.Errorf("execution %d = %+v, %v, %q", n, exit, err, out.String())
+			}
+		})
+	}
+	all.Wait()
+}
+
+// With the parent's end nobody would learn how who waits ends: it is killed, and
+// executions are executed.
+func (b *bench) parentIsKilled(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can kill what runs in a container")
+	}
+	c := b.startWith(t, setting{image: "attune/python", setup: agent.Setup{Parent: pythonParent(), StockCount: 2}})
+	pid, err := c.PeerPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := waitForChild(t, pid, "parent.py", 1)[0]
+	waitForChild(t, parent, "parent.py", 2)
+	if err := syscall.Kill(parent, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wantNotice(t, c.Conn, "the forking parent is gone (EOF)")
+	for limit := time.Now().Add(10 * time.Second); ; {
+		got := run(t, c, script(agent.ViaParent, "processes.py"))
+		if got.Via != agent.ViaExec || !ok(got) {
+			t.Fatalf("Execute() = %+v, want it executed", got)
+		}
+		if strings.Count(got.stdout, "\n") == 1 { // the agent
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("who waited is left: %s", got.stdout)
+		}
+	}
+	noNotice(t, c.Conn)
 }
 
 func (c *contained) secrets(t *testing.T) {
@@ -233,23 +333,19 @@ func TestParentThatIsNoGood(t *testing.T) {
 	for mode, notice := range map[string]string{
 		"dies": "gone (EOF)", "forks not": "a reason", "never ready": "not ready in 3s", "no JSON": "gone (unexpected end of JSON",
 		"a list": "gone (json", "another type": "gone (json", "too long": "gone (unexpected end", "ready twice": "ready twice",
-		"a child that there is not": "message of a child that there is not", "closes": "gone (EOF)", "refuses": "could not fork: no room",
+		"a child that there is not": "message of a child that there is not", "closes": "gone (EOF)", "refuses": "no process is kept ready: no room",
+		"no number": "gone (json", "PID 1": "message out of turn", "PID -1": "message out of turn", "end before the beginning": "message out of turn",
+		"neither": "message out of turn", "silence": "no answer in 5s", "dies in a fork": "gone (EOF)",
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			i := startAgentWith(t, agent.Setup{Parent: program(hostPython(t), dir+"/fakeparent.py", mode)})
-			late := mode == "forks not" || mode == "refuses" || mode == "never ready" || mode == "dies"
-			if !late { // or the first might be asked for between two messages
-				wantNotice(t, i.Conn, notice)
-			}
 			for range 2 {
 				if got := run(t, i, script(agent.ViaParent, "life.py", "5")); got.Via != agent.ViaExec || got.Code != 5 || !got.Reusable {
 					t.Errorf("Execute() = %+v, want it executed", got)
 				}
 			}
-			if late {
-				wantNotice(t, i.Conn, notice)
-			}
+			wantNotice(t, i.Conn, notice)
 		})
 	}
 	t.Run("missing", func(t *testing.T) {
@@ -262,17 +358,36 @@ func TestParentThatIsNoGood(t *testing.T) {
 	})
 }
 
-// A parent that fails when it is asked loses that execution and spends the
-// instance.
+// faults are those of a parent that has forked a child.
+var faults = []string{"dies", "closes", "no JSON", "begins twice", "stopped is no end", "no signal", "a huge status"}
+
+// A parent that fails while its child waits loses the child, and no execution.
+func TestParentThatLosesWhoWaits(t *testing.T) {
+	t.Parallel()
+	dir, script := hostPrograms(t)
+	for _, fault := range faults {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			i := startAgentWith(t, agent.Setup{Parent: program(hostPython(t), dir+"/fakeparent.py", "unused: "+fault)})
+			wantNotice(t, i.Conn, "the forking parent is gone")
+			for range 2 {
+				if got := run(t, i, script(agent.ViaParent, "life.py", "5")); got.Via != agent.ViaExec || got.Code != 5 || !got.Reusable {
+					t.Errorf("Execute() = %+v, want it executed", got)
+				}
+			}
+		})
+	}
+}
+
+// A parent that fails once its child has an order loses that execution and spends
+// the instance.
 func TestParentThatLosesAnExecution(t *testing.T) {
 	t.Parallel()
 	dir, script := hostPrograms(t)
-	for _, mode := range []string{
-		"no number", "PID 1", "PID -1", "end before the beginning", "neither", "silence", "dies in a fork", "stopped is no end", "no signal", "a huge status",
-	} {
-		t.Run(mode, func(t *testing.T) {
+	for _, fault := range faults {
+		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
-			i := startAgentWith(t, agent.Setup{Parent: program(hostPython(t), dir+"/fakeparent.py", mode)})
+			i := startAgentWith(t, agent.Setup{Parent: program(hostPython(t), dir+"/fakeparent.py", "used: "+fault)})
 			got := run(t, i, script(agent.ViaParent, "life.py", "5"))
 			if got.Reusable || got.Reason != "the forking parent died" || got.Via != agent.ViaParent || got.Signal != 9 {
 				t.Errorf("Execute() = %+v, want it lost", got)
@@ -282,6 +397,54 @@ func TestParentThatLosesAnExecution(t *testing.T) {
 			wantErr(t, err, agent.ErrNotStarted)
 		})
 	}
+}
+
+// As many executions at once as there are slots are all forked, however few wait.
+func TestParentOfMany(t *testing.T) {
+	t.Parallel()
+	dir, script := hostPrograms(t)
+	i := startAgentWith(t, agent.Setup{Slots: 16, StockCount: 2, Parent: program(hostPython(t), dir+"/parent.py")})
+	i.slots = true
+	inLine(t, i, 16, 48, func(n string) agent.Request { return script(agent.ViaParent, "life.py", n) })
+	noNotice(t, i.Conn)
+}
+
+// A child that is killed while it waits is replaced, and nothing of who runs is
+// touched.
+func TestWaitingChildIsKilled(t *testing.T) {
+	t.Parallel()
+	dir, script := hostPrograms(t)
+	i := startAgentWith(t, agent.Setup{Slots: 2, Parent: program(hostPython(t), dir+"/parent.py")})
+	i.slots = true
+	runs := begin(t, i, request("echo mine > $HOME/f; setsid sleep 1000 >/dev/null 2>&1 & echo $!; wait"))
+	orphan := atoi(t, runs.out.line(t))
+	parent := waitForChild(t, i.command.Process.Pid, "parent.py", 1)[0]
+	for killed := 0; killed < 3; {
+		pid := waitForChild(t, parent, "parent.py", 1)[0]
+		if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
+			killed++
+		}
+	}
+	wantNotice(t, i.Conn, "no process is kept ready: it ended by itself")
+	waitForChild(t, parent, "parent.py", 1)
+	for limit := time.Now().Add(10 * time.Second); ; {
+		got := run(t, i, script(agent.ViaParent, "life.py", "5"))
+		if got.Code != 5 || !got.Reusable {
+			t.Fatalf("Execute() = %+v", got)
+		}
+		if got.Via == agent.ViaParent {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("Execute() = %+v, want it forked", got)
+		}
+	}
+	if err := syscall.Kill(orphan, 0); err != nil {
+		t.Errorf("what another execution has started: %v", err)
+	}
+	runs.runs(t, "the end of who waits")
+	runs.stop()
+	runs.wait(t)
 }
 
 // A parent that is killed takes what it forked with it.
@@ -320,8 +483,14 @@ func parentOf(t *testing.T, pid int) (parent int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parentIn(t, string(stat))
+}
+
+// parentIn returns what /proc/PID/stat says of it.
+func parentIn(t *testing.T, stat string) (parent int) {
+	t.Helper()
 	var state string
-	if _, err := fmt.Sscan(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), &state, &parent); err != nil {
+	if _, err := fmt.Sscan(stat[strings.LastIndexByte(stat, ')')+1:], &state, &parent); err != nil {
 		t.Fatal(err)
 	}
 	return parent

@@ -18,8 +18,8 @@ const (
 	ParentUID = 65532
 )
 
-// UID is the user and group ID of slot n, and from Slots on that of stocked
-// processes.
+// UID is the user and group ID of slot n, and from Slots on that of
+// processes that wait.
 func UID(n int) int {
 	if n == 0 {
 		return SlotUID
@@ -38,7 +38,7 @@ const (
 type Setup struct {
 	Slots      int      // executions and workers at once; 0 = 1, at most MaxSlots
 	Parent     *Program // forks executions that ask for ViaParent; nil = none
-	Stock      *Program // is started beforehand, each used once, for ViaStock; nil = none
+	Stock      *Program // is started beforehand, each used once, for ViaStock; nil = none, as it must be beside Parent
 	StockCount int      // how many of Stock, or forked by Parent, wait to be used; 0 = 1, at most MaxStock
 }
 
@@ -77,6 +77,9 @@ func (v Via) String() string {
 func (s Setup) message() (wire.Setup, error) {
 	if s.Slots < 0 || s.Slots > MaxSlots || s.StockCount < 0 || s.StockCount > MaxStock {
 		return wire.Setup{}, fmt.Errorf("setup with %d slots and a stock of %d", s.Slots, s.StockCount)
+	}
+	if s.Parent != nil && s.Stock != nil {
+		return wire.Setup{}, errors.New("setup with a parent and a stock")
 	}
 	m := wire.Setup{Slots: max(s.Slots, 1)}
 	for _, p := range []*Program{s.Parent, s.Stock} {

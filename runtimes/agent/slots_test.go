@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,48 +27,38 @@ func TestSlots(t *testing.T) {
 	})
 }
 
-// Executions at once, the forking parent and what is in stock: nobody can touch
-// another.
+// Executions at once, the forking parent and who waits: nobody can touch another.
 func (b *bench) slotsApart(t *testing.T) {
-	c := b.startWith(t, setting{image: "attune/python", memory: 256 << 20, setup: agent.Setup{
-		Slots: 3, Parent: pythonParent(), Stock: program("python3", "-u", warmDir+"/stock.py"), StockCount: 1,
-	}})
+	t.Run("parent", func(t *testing.T) {
+		b.apart(t, agent.ViaParent, "parent.py", agent.Setup{Slots: 3, Parent: pythonParent(), StockCount: 2})
+	})
+	t.Run("stock", func(t *testing.T) {
+		b.apart(t, agent.ViaStock, "stock.py", agent.Setup{Slots: 3, Stock: program("python3", "-u", warmDir+"/stock.py"), StockCount: 2})
+	})
+}
+
+func (b *bench) apart(t *testing.T, via agent.Via, program string, setup agent.Setup) {
+	c := b.startWith(t, setting{image: "attune/python", memory: 256 << 20, setup: setup})
 	executed := begin(t, c, script(agent.ViaExec, "stay.py"))
 	first := fmt.Sprint(pids(t, executed.out.line(t)))
-	forked := begin(t, c, script(agent.ViaParent, "stay.py"))
-	second := fmt.Sprint(pids(t, forked.out.line(t)))
-	targets := []string{first, second, "/tmp", "/tmp/0", "/tmp/0/secret", "/tmp/1", "/tmp/1/secret"}
+	c.whoIsThere(t, program, first, "")
+	kept := begin(t, c, script(via, "stay.py"))
+	second := fmt.Sprint(pids(t, kept.out.line(t)))
+	there := c.whoIsThere(t, program, first, second)
+	want := map[string]string{"agent": "0", "executed": "65533", "kept": "61003", "waits": "61004", "waits, too": "61005"}
+	if via == agent.ViaParent {
+		want["parent"] = "65532"
+	}
+	targets := []string{"/tmp", "/tmp/0", "/tmp/0/secret", "/tmp/3", "/tmp/3/secret", "/tmp/5"}
 	uids := map[string]string{}
-	for len(uids) < 5 { // the stock comes and goes as it pleases
-		got := run(t, c, script(agent.ViaExec, "processes.py"))
-		for line := range strings.Lines(got.stdout) {
-			f := strings.Fields(line)
-			what := "stock"
-			switch {
-			case f[0] == "1":
-				what = "agent"
-			case f[0] == first:
-				what = "executed"
-			case f[0] == second: // with its parent's command line
-				what = "forked"
-			case strings.Contains(line, "parent.py"):
-				what = "parent"
-			case !strings.Contains(line, "stock.py"):
-				t.Fatalf("unknown process %s", line)
-			}
-			uids[what] = f[1]
-			targets = append(targets, f[0])
-		}
+	for what, who := range there {
+		uids[what], targets = who.uid, append(targets, who.pid)
 	}
-	want := map[string]string{"agent": "0", "parent": "65532", "executed": "65533", "forked": "61001", "stock": "61003"}
-	for what := range want {
-		if uids[what] != want[what] {
-			t.Errorf("uid of %s = %s, want %s", what, uids[what], want[what])
-		}
+	if !maps.Equal(uids, want) {
+		t.Errorf("uids = %v, want %v", uids, want)
 	}
-	slices.Sort(targets)
-	targets = append(slices.Compact(targets), "self")
-	for _, via := range []agent.Via{agent.ViaExec, agent.ViaParent, agent.ViaStock} {
+	targets = append(targets, "self")
+	for _, via := range []agent.Via{agent.ViaExec, via} { // the second is one of those that wait
 		got := run(t, c, script(via, "attack.py", targets...))
 		if got.Via != via || !ok(got) {
 			t.Errorf("via %v: %+v", via, got)
@@ -82,7 +73,47 @@ func (b *bench) slotsApart(t *testing.T) {
 		}
 	}
 	executed.runs(t, "attacks")
-	forked.runs(t, "attacks")
+	kept.runs(t, "attacks")
+}
+
+// who is a process in a container.
+type who struct{ pid, uid string }
+
+// whoIsThere tells who runs once two wait. executed and kept are numbers of those
+// that are known, kept may be none.
+func (c *contained) whoIsThere(t *testing.T, program, executed, kept string) map[string]who {
+	t.Helper()
+	for limit := time.Now().Add(20 * time.Second); ; {
+		there, waiting := map[string]who{}, []who{}
+		got := run(t, c, script(agent.ViaExec, "processes.py"))
+		for line := range strings.Lines(got.stdout) {
+			f := strings.Fields(line)
+			is := who{f[0], f[1]}
+			switch {
+			case is.pid == "1":
+				there["agent"] = is
+			case is.pid == executed:
+				there["executed"] = is
+			case is.pid == kept: // with its parent's command line
+				there["kept"] = is
+			case !strings.HasSuffix(strings.TrimSpace(line), "/"+program):
+				t.Fatalf("unknown process %s", line)
+			case is.uid != strconv.Itoa(agent.ParentUID):
+				waiting = append(waiting, is)
+			case f[2] == "1":
+				there["parent"] = is
+			default: // it is just being forked
+			}
+		}
+		if len(waiting) == 2 {
+			slices.SortFunc(waiting, func(a, b who) int { return strings.Compare(a.uid, b.uid) })
+			there["waits"], there["waits, too"] = waiting[0], waiting[1]
+			return there
+		}
+		if len(waiting) > 2 || time.Now().After(limit) {
+			t.Fatalf("%d wait: %s", len(waiting), got.stdout)
+		}
+	}
 }
 
 // What an execution leaves dies with it, and nothing of another slot does.

@@ -154,7 +154,7 @@ func TestStockThatDies(t *testing.T) {
 	dir, script := hostPrograms(t)
 	record := filepath.Join(t.TempDir(), "starts")
 	i := startAgentWith(t, agent.Setup{Stock: program(dir+"/mortal.sh", record), StockCount: 2})
-	wantNotice(t, i.Conn, "no stock of started processes: it ended by itself")
+	wantNotice(t, i.Conn, "no process is kept ready: it ended by itself")
 	begin := time.Now()
 	for time.Since(begin) < 1500*time.Millisecond {
 		got := run(t, i, script(agent.ViaStock, "life.py", "5"))
@@ -178,7 +178,7 @@ func TestStockThatIsMissing(t *testing.T) {
 	t.Parallel()
 	_, script := hostPrograms(t)
 	i := startAgentWith(t, agent.Setup{Stock: program("/no/such/program")})
-	wantNotice(t, i.Conn, "no stock of started processes: exec /no/such/program")
+	wantNotice(t, i.Conn, "no process is kept ready: exec /no/such/program")
 	if got := run(t, i, script(agent.ViaStock, "life.py", "5")); got.Code != 5 || got.Via != agent.ViaExec {
 		t.Errorf("Execute() = %+v, want it executed", got)
 	}
@@ -190,7 +190,7 @@ func TestStockIsKilled(t *testing.T) {
 	dir, script := hostPrograms(t)
 	i := startAgentWith(t, agent.Setup{Stock: program(hostPython(t), dir+"/stock.py")})
 	for range 2 {
-		pid := waitForChild(t, i.command.Process.Pid, "stock.py")
+		pid := waitForChild(t, i.command.Process.Pid, "stock.py", 1)[0]
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -207,24 +207,60 @@ func TestStockIsKilled(t *testing.T) {
 	}
 }
 
-// waitForChild returns a living child of a process with a word in its command line.
-func waitForChild(t *testing.T, parent int, word string) int {
+// The end of one that waits is nothing to who runs, even where all share uid and
+// scratch directory.
+func TestStockIsKilledBesideAnExecution(t *testing.T) {
+	t.Parallel()
+	dir, _ := hostPrograms(t)
+	i := startAgentWith(t, agent.Setup{Stock: program(hostPython(t), dir+"/stock.py")})
+	runs := begin(t, i, request(`echo mine > $HOME/f; (setsid sleep 1000 >/dev/null 2>&1 & echo $!); while [ ! -e $HOME/go ]; do sleep 0.02; done; cat $HOME/f`))
+	orphan := atoi(t, runs.out.line(t))
+	pid := waitForChild(t, i.command.Process.Pid, "stock.py", 1)[0]
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wantNotice(t, i.Conn, "it ended by itself") // which comes after the clearing
+	if err := syscall.Kill(orphan, 0); err != nil {
+		t.Errorf("the execution's orphan: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(i.scratch, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := runs.wait(t); !strings.HasSuffix(got.stdout, "\nmine\n") || !ok(got) {
+		t.Errorf("Execute() = %+v, want its file kept", got)
+	}
+	if err := syscall.Kill(orphan, 0); err != syscall.ESRCH {
+		t.Errorf("the execution's orphan after it: %v", err)
+	}
+}
+
+// waitForChild returns living children of a process with a word in their command
+// line, when there are as many.
+func waitForChild(t *testing.T, parent int, word string, count int) (found []int) {
 	t.Helper()
 	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
 		all, err := filepath.Glob("/proc/[0-9]*")
 		if err != nil {
 			t.Fatal(err)
 		}
+		found = nil
 		for _, dir := range all {
 			cmdline, err := os.ReadFile(dir + "/cmdline") // empty of a zombie
 			if err != nil || !strings.Contains(string(cmdline), word) {
 				continue
 			}
-			if pid := atoi(t, filepath.Base(dir)); parentOf(t, pid) == parent {
-				return pid
+			stat, err := os.ReadFile(dir + "/stat")
+			if err != nil {
+				continue // it has gone meanwhile
+			}
+			if pid := atoi(t, filepath.Base(dir)); parentIn(t, string(stat)) == parent {
+				found = append(found, pid)
 			}
 		}
+		if len(found) >= count {
+			return found
+		}
 	}
-	t.Fatalf("process %d has no child %s", parent, word)
-	return 0
+	t.Fatalf("process %d has %d children %s, want %d", parent, len(found), word, count)
+	return nil
 }

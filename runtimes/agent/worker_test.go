@@ -16,21 +16,22 @@ import (
 func call(file, parameters string) agent.Call {
 	return agent.Call{
 		ID: "01TEST", Action: "pack.action", Pack: "pack", File: warmDir + "/" + file, Parameters: []byte(parameters),
-		Deadline: time.Now().Add(20 * time.Second), ResultLimit: 1 << 20, StdoutLimit: 1 << 20, StderrLimit: 1 << 20,
+		Deadline: time.Now().Add(20 * time.Second), ResultLimit: 1 << 20, StdoutLimit: 1 << 20, StderrLimit: 1 << 20, ItemsLimit: 1 << 20,
 	}
 }
 
 // reply is all that a call gave.
 type reply struct {
 	agent.Reply
-	stdout, stderr string
+	stdout, stderr, items string
 }
 
 func callOf(t *testing.T, w *agent.Worker, c agent.Call) (reply, error) {
 	t.Helper()
 	stdout, stderr := watched{seen: make(chan struct{}, 1)}, watched{seen: make(chan struct{}, 1)}
-	got, err := w.Call(t.Context(), c, agent.Output{Stdout: &stdout, Stderr: &stderr})
-	return reply{got, stdout.String(), stderr.String()}, err
+	var items strings.Builder
+	got, err := w.Call(t.Context(), c, agent.Output{Stdout: &stdout, Stderr: &stderr, Items: &items})
+	return reply{got, stdout.String(), stderr.String(), items.String()}, err
 }
 
 // It counts the descriptors of this process, so nothing may run beside it.
@@ -50,11 +51,7 @@ func TestWorkers(t *testing.T) {
 			c.closed(t, w)
 		})
 		t.Run("no leaks by workers", func(t *testing.T) {
-			before := open(t)
 			c.leaks(t, 200, func() { c.closed(t, c.worker(t, program("python3", "-ISu", warmDir+"/fakeworker.py", "ready"))) })
-			if after := open(t); after > before {
-				t.Errorf("the gateway has %d descriptors, had %d", after, before)
-			}
 		})
 		t.Run("small", c.small)
 	})
@@ -68,6 +65,31 @@ func TestWorkers(t *testing.T) {
 		}
 		c.closed(t, w)
 	})
+}
+
+// TestWorkersLeaveNoDescriptors counts those of this process, so nothing else may
+// run: it isn't parallel.
+func TestWorkersLeaveNoDescriptors(t *testing.T) {
+	fake := program(hostPython(t), "-ISu", warmPrograms(t)+"/fakeworker.py", "ready")
+	i := startAgent(t)
+	once := func() {
+		w, err := i.StartWorker(t.Context(), *fake)
+		if err != nil {
+			t.Fatalf("StartWorker() = %v", err)
+		}
+		if exit, err := w.Close(t.Context()); err != nil || !exit.Reusable {
+			t.Fatalf("Close() = %+v, %v", exit, err)
+		}
+		<-w.Done()
+	}
+	once()
+	before := open(t)
+	for range 20 {
+		once()
+	}
+	if after := open(t); after > before {
+		t.Errorf("the gateway has %d descriptors, had %d", after, before)
+	}
 }
 
 func open(t *testing.T) int {
@@ -134,7 +156,7 @@ func (c *contained) calls(t *testing.T) {
 	if got, err := callOf(t, w, call("handler.py", `{"do":"text"}`)); err != nil || !got.Text || string(got.Result) != "täxt" {
 		t.Errorf("Call() = %+v, %v; want text", got, err)
 	}
-	if got, err := callOf(t, w, call("handler.py", `{"do":"items"}`)); err != nil || got.stdout != "0\n1\n2\n" || string(got.Result) != "null" {
+	if got, err := callOf(t, w, call("handler.py", `{"do":"items"}`)); err != nil || got.items != "0\n1\n2\n" || got.stdout != "" || string(got.Result) != "null" {
 		t.Errorf("Call() = %+v, %v; want three items", got, err)
 	}
 	_, err = callOf(t, w, call("handler.py", `{"do":"large","size":1048577}`))

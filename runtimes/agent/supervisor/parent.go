@@ -285,8 +285,12 @@ func (p *parent) used(script string) {
 }
 
 // start implements source.
-func (p *parent) start(where place) (*stocked, string) {
-	<-p.ready
+func (p *parent) start(where place, quit <-chan struct{}) (*stocked, string) {
+	select {
+	case <-p.ready:
+	case <-quit:
+		return nil, ""
+	}
 	theirs, ours, err := orderPipe()
 	if err != nil {
 		return nil, err.Error()

@@ -30,8 +30,8 @@ type cleaner interface {
 	// signal signals the process group of a process that is no child of the agent.
 	signal(p place, pid int, number syscall.Signal)
 	// clear kills what an execution has left and wipes what it could write. leader
-	// is its first process, 0 = none. An error says what is still there. Bounded in
-	// time.
+	// is its first process, 0 = none. Without a scratch directory nothing is wiped
+	// there. An error says what is still there. Bounded in time.
 	clear(p place, leader int) error
 	// wipe removes what the uid has in the scratch directory. Bounded in time.
 	wipe(p place) error

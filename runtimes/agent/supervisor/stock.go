@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -24,8 +25,9 @@ const (
 
 // source makes the processes of a stock.
 type source interface {
-	// start makes a process that waits for its order; nil with the reason.
-	start(where place) (*stocked, string)
+	// start makes a process that waits for its order; nil with the reason, or without
+	// one when the stock quits.
+	start(where place, quit <-chan struct{}) (*stocked, string)
 	// able tells whether there will be another one soon, so that waiting for it is
 	// better than an interpreter of one's own. It waits until that is known, or the
 	// execution must end.
@@ -117,7 +119,7 @@ func (k *stock) add() {
 	where := k.places[0]
 	k.places = k.places[1:]
 	k.mu.Unlock()
-	p, reason := k.source.start(where)
+	p, reason := k.source.start(where, k.quit)
 	if p == nil {
 		k.failed(where, reason)
 		return
@@ -150,13 +152,30 @@ func (k *stock) watch(p *stocked) {
 			return
 		}
 		p.close()
-		if left := k.s.cleaner.clear(p.place, p.pid); left != nil {
+		if left := k.s.clearUnused(p); left != nil {
 			k.s.notice("a stocked process left something: %v", left)
 			k.changed() // its place is given up
 			return
 		}
-		k.failed(p.place, "it ended by itself")
+		reason := "it ended by itself"
+		if p.lost {
+			reason = "" // its parent's end was said
+		}
+		k.failed(p.place, reason)
 	}
+}
+
+// clearUnused clears after a process that was never used, beside executions. Where
+// all files are the gateway's, those in a directory that it shares with one can't be
+// told from that one's: they go with them.
+func (s *supervisor) clearUnused(p *stocked) error {
+	s.children.count(1) // so that a single execution is not alone
+	defer s.children.count(-1)
+	where := p.place
+	if !s.isolated && !where.alone {
+		where.scratch = ""
+	}
+	return s.cleaner.clear(where, p.pid)
 }
 
 // failed puts the next start off.
@@ -291,8 +310,14 @@ func (s *supervisor) fromStock(e *execution) (*program, *startFault) {
 	return p, nil
 }
 
-// hand tells a process what it is to run.
+// hand tells a process what it is to run, unless it is known to have ended, or
+// nobody would learn how it ends.
 func (s *supervisor) hand(p *stocked, e *execution) error {
+	select {
+	case <-p.exited:
+		return errors.New("it ended by itself")
+	default:
+	}
 	if err := s.cleaner.put(p.place, e.Files); err != nil {
 		return err
 	}
@@ -346,7 +371,7 @@ func (*starter) via() int             { return wire.ViaStock }
 func (*starter) used(string)          {}
 func (*starter) stop()                {}
 
-func (r *starter) start(where place) (*stocked, string) {
+func (r *starter) start(where place, _ <-chan struct{}) (*stocked, string) {
 	theirs, ours, err := orderPipe()
 	if err != nil {
 		return nil, err.Error()

@@ -176,7 +176,9 @@ func openDescriptors(t *testing.T) int {
 
 // FuzzSetup decodes what might stand in a gateway's hello.
 func FuzzSetup(f *testing.F) {
-	f.Add([]byte(`{"version":2,"setup":{"slots":2,"parent":{"argv":["a"],"dir":"/","env":[]},"stock":{"argv":["b"]},"stock_count":1}}`))
+	f.Add([]byte(`{"version":2,"setup":{"slots":2,"parent":{"argv":["a"],"dir":"/","env":[]},"stock_count":1}}`))
+	f.Add([]byte(`{"version":2,"setup":{"slots":2,"stock":{"argv":["b"]},"stock_count":1}}`))
+	f.Add([]byte(`{"version":2,"setup":{"slots":2,"parent":{"argv":["a"]},"stock":{"argv":["b"]}}}`))
 	f.Add([]byte(`{"setup":{"slots":-1,"parent":{}}}`))
 	f.Add([]byte(`{"setup":{"slots":1e9}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
@@ -192,7 +194,7 @@ func FuzzSetup(f *testing.F) {
 			return
 		}
 		good := func(p *wire.Program) bool { return p == nil || len(p.Argv) > 0 && p.Argv[0] != "" }
-		if s.Slots < 1 || s.Slots > wire.MaxSlots || s.StockCount < 0 || s.StockCount > wire.MaxStock || !good(s.Parent) || !good(s.Stock) {
+		if s.Slots < 1 || s.Slots > wire.MaxSlots || s.StockCount < 0 || s.StockCount > wire.MaxStock || !good(s.Parent) || !good(s.Stock) || s.Parent != nil && s.Stock != nil {
 			t.Errorf("checkSetup() let %+v pass", s)
 		}
 	})

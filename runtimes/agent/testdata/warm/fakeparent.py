@@ -18,56 +18,91 @@ def ready():
 
 
 def take():
-    """Returns a request's ID; its descriptors stay open here."""
+    """Returns a request's ID and the order pipe; the other descriptors stay open."""
     data, fds, _, _ = socket.recv_fds(control, 1 << 18, 4)
-    return json.loads(data)["id"] if data else sys.exit()
+    return (json.loads(data)["id"], fds[3]) if data else sys.exit()
 
 
 def refuse():
-    say(id=take(), error="no room")
+    say(id=take()[0], error="no room")
     refuse()
+
+
+def stay():
+    time.sleep(1000)
 
 
 def answer(**message):
     def mode():
         ready()
-        say(id=take(), **message)
-        time.sleep(1000)
+        say(id=take()[0], **message)
+        stay()
     return mode
 
 
-def ends(status):
+def fork():
+    """Makes a child that does nothing; returns its request's ID and the order pipe."""
+    child, order = take()
+    pid = os.fork()
+    if pid == 0:
+        control.close()  # or it would hide this process' end
+        os.setsid()
+        stay()
+    say(id=child, pid=pid)
+    return child, order
+
+
+def unused(fault):
+    """The fault comes while the child waits."""
     def mode():
         ready()
-        child = take()
-        say(id=child, pid=os.getpid() + 100000)
-        say(id=child, status=status)
-        time.sleep(1000)
+        fault(fork()[0])
+        stay()
     return mode
 
 
+def used(fault):
+    """The fault comes once the child has its order."""
+    def mode():
+        ready()
+        child, order = fork()
+        while os.read(order, 1 << 16):
+            pass
+        fault(child)
+        stay()
+    return mode
+
+
+FAULTS = {
+    "dies": lambda child: sys.exit(3),
+    "closes": lambda child: control.close(),
+    "no JSON": lambda child: control.send(b"{"),
+    "begins twice": lambda child: say(id=child, pid=os.getpid()),
+    "stopped is no end": lambda child: say(id=child, status=0x137F),
+    "no signal": lambda child: say(id=child, status=100),
+    "a huge status": lambda child: say(id=child, status=1 << 40),
+}
 MODES = {
     "dies": lambda: sys.exit(3),
-    "forks not": lambda: (say(ready=True, forks=False, notices=["a reason"]), time.sleep(1000)),
-    "never ready": lambda: time.sleep(1000),
-    "no JSON": lambda: (control.send(b"{"), time.sleep(1000)),
-    "a list": lambda: (control.send(b"[]"), time.sleep(1000)),
-    "another type": lambda: (control.send(b'{"ready":1}'), time.sleep(1000)),
-    "too long": lambda: (control.send(json.dumps({"ready": True, "forks": True, "notices": ["x" * 70000]}).encode()), time.sleep(1000)),
-    "ready twice": lambda: (ready(), ready(), time.sleep(1000)),
-    "a child that there is not": lambda: (ready(), say(id=7, pid=100000), time.sleep(1000)),
-    "closes": lambda: (control.close(), time.sleep(1000)),
+    "forks not": lambda: (say(ready=True, forks=False, notices=["a reason"]), stay()),
+    "never ready": stay,
+    "no JSON": lambda: (control.send(b"{"), stay()),
+    "a list": lambda: (control.send(b"[]"), stay()),
+    "another type": lambda: (control.send(b'{"ready":1}'), stay()),
+    "too long": lambda: (control.send(json.dumps({"ready": True, "forks": True, "notices": ["x" * 70000]}).encode()), stay()),
+    "ready twice": lambda: (ready(), ready(), stay()),
+    "a child that there is not": lambda: (ready(), say(id=7, pid=100000), stay()),
+    "closes": lambda: (control.close(), stay()),
     "refuses": lambda: (ready(), refuse()),
-    # Until here no execution comes to harm, from here on the first is lost.
     "no number": answer(pid="1"),
     "PID 1": answer(pid=1),
     "PID -1": answer(pid=-1),
     "end before the beginning": answer(status=0),
     "neither": answer(),
-    "silence": lambda: (ready(), take(), time.sleep(1000)),
+    "silence": lambda: (ready(), take(), stay()),
     "dies in a fork": lambda: (ready(), take(), sys.exit(3)),
-    "stopped is no end": ends(0x137F),
-    "no signal": ends(100),
-    "a huge status": ends(1 << 40),
 }
+for name, fault in FAULTS.items():
+    MODES["unused: " + name] = unused(fault)
+    MODES["used: " + name] = used(fault)
 MODES[mode]()
