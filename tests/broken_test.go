@@ -17,11 +17,7 @@ const leaveMemory = "import ctypes, time\nassert ctypes.CDLL(None).shmget(4711, 
 func TestBrokenOrMerelyFailed(t *testing.T) {
 	h := newHome(t)
 	for _, isolation := range attackIsolations {
-		settings := "limits: {memory: 48MiB, tmp: 16MiB}\n"
-		if isolation != "container" {
-			settings += "max_instances: 1\n" // no second one beside a worker that is started again
-		}
-		h.attacks(t, "python", isolation, settings, map[string]attack{
+		all := map[string]attack{
 			"fine":         python("return {}", "output_format: json\n"),
 			"raises":       python("raise ValueError('no')", "output_format: json\n"),
 			"crashes":      python("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", ""),
@@ -29,7 +25,14 @@ func TestBrokenOrMerelyFailed(t *testing.T) {
 			"late_leaving": python(leaveMemory+"time.sleep(60)", "timeout: 1\n"),
 			"leaving":      python(leaveMemory+"return {}", "output_format: json\n"),
 			"hog":          python("b'x' * (100 << 20)", ""),
-		})
+		}
+		for name, a := range all {
+			if isolation != "container" {
+				a.more += "max_instances: 1\n" // no second one beside a worker that is started again
+			}
+			all[name] = a
+		}
+		h.attacks(t, "python", isolation, "limits: {memory: 48MiB, tmp: 16MiB}\n", all)
 	}
 	g := h.start(t)
 	sandboxed(t, func(t *testing.T, _, isolation string) {
