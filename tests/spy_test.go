@@ -69,6 +69,9 @@ def mount():
         raise OSError(ctypes.get_errno(), "mount")
 
 child = subprocess.Popen(["sleep", "1000"])  # its environ can be read; its parent's can't
+until = time.monotonic() + 5
+while not os.access(f"/proc/{child.pid}/environ", os.R_OK) and time.monotonic() < until:
+    pass  # it is on its way through exec
 environs = {}
 for path in glob.glob("/proc/[0-9]*/environ"):
     try:
