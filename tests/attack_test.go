@@ -12,11 +12,11 @@ import (
 
 // attackIsolations are the ways in which the actions of these suites are run: every
 // attack is tried in each.
-var attackIsolations = []string{"process"}
+var attackIsolations = []string{"process", "worker", "container"}
 
 // attackConcurrency is how many executions share an instance where siblings
 // matter.
-const attackConcurrency = 1
+const attackConcurrency = 2
 
 // attack is code that does harm. Python and Node define main(params, context),
 // which is a handler as it stands; as a script its result is printed. Shell is a

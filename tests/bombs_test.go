@@ -44,7 +44,7 @@ func TestBombs(t *testing.T) {
 		"memory_in_steps":  {"node", attack{"async function main() { const all = []; for (;;) all.push(Buffer.alloc(1 << 20, 1)) }\n", ""}, long, []string{"out-of-memory"}, false, nil},
 		"forks":            {"python", python("import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass", ""), short, []string{"timed-out", "out-of-memory"}, false, nil},
 		"forks_of_a_shell": {"shell", attack{"bomb() { bomb | bomb & }; bomb; sleep 60", ""}, short, []string{"timed-out", "out-of-memory", "action-failed"}, true, nil},
-		"busy_threads":     {"python", python("import threading\ndef spin():\n    while True: pass\nfor _ in range(8): threading.Thread(target=spin).start()", ""), short, []string{"timed-out"}, false, nil},
+		"busy_threads":     {"python", python("import threading\ndef spin():\n    while True: pass\nfor _ in range(8): threading.Thread(target=spin).start()\nspin()", ""), short, []string{"timed-out"}, false, nil},
 		"busy_processes":   {"shell", attack{"for n in {1..8}; do while :; do :; done & done; wait", ""}, short, []string{"timed-out"}, false, nil},
 		"inodes": {"python", python(`
 import os
@@ -73,11 +73,15 @@ except OSError as e:
 		"sparse_file": {"python", python("import os\ntry:\n    os.truncate(os.open('/tmp/f', os.O_CREAT | os.O_RDWR), 2 << 30)\nexcept OSError as e:\n    return os.strerror(e.errno)", ""), long, []string{`"File too large"`}, false, nil},
 		"descriptors": {"python", python(`
 import os
-for n in range(100_000):
-    try:
-        os.dup(0)
-    except OSError as e:
-        return os.strerror(e.errno)`, ""), long, []string{`"Too many open files"`}, false, nil},
+taken = []
+try:
+    for n in range(100_000):
+        taken.append(os.dup(0))
+except OSError as e:
+    return os.strerror(e.errno)
+finally:
+    for fd in taken:  # or a worker would lack them for ever, as its author's own affair
+        os.close(fd)`, ""), long, []string{`"Too many open files"`}, false, nil},
 		"output":        {"shell", attack{"head -c 1G /dev/zero", ""}, long, []string{"result-too-large"}, false, truncated("stdout", 1<<30-8<<20)},
 		"endless_error": {"shell", attack{"echo begun; exec cat /dev/zero >&2", ""}, short, []string{"timed-out"}, false, truncated("stderr", 1)},
 		"one_line":      {"python", python("import sys\nfor n in range(8000): sys.stdout.write('x' * 65536)\nsys.stdout.write('\\n')", ""), long, []string{"result-too-large", "text"}, false, truncated("stdout", 490<<20)},
@@ -130,6 +134,9 @@ for n in range(100_000):
 					got = strings.TrimPrefix(a.problem(t).Type, "/problems/")
 				} else if got = "text"; strings.HasPrefix(a.body, `"`) {
 					got = strings.TrimSpace(a.body)
+				}
+				if quoted := strconv.Quote(a.body); isolation == "worker" && slices.Contains(b.want, quoted) {
+					got = quoted // a handler's text is its result as it is
 				}
 				if !slices.Contains(b.want, got) {
 					t.Errorf("POST /invoke/%s.%s = %d %.300s, want one of %q", ref, name, a.status, a.body, b.want)

@@ -9,6 +9,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"attune/runtimes/agent"
 )
 
 // TestEscapes: whatever an action tries against the agent, its siblings, the
@@ -21,11 +25,23 @@ func TestEscapes(t *testing.T) {
 	}
 	var raised []string
 	for _, isolation := range attackIsolations {
-		slots := fmt.Sprintf("output_format: json\ntimeout: 60\nconcurrency: %d\n", attackConcurrency)
+		slots := "output_format: json\ntimeout: 60\n"
+		if isolation != "container" {
+			slots += fmt.Sprintf("concurrency: %d\n", attackConcurrency)
+		}
 		ref := h.attacks(t, "python", isolation, "", map[string]attack{
 			"escape": {escape, slots},
 			"fine":   python("import os\nreturn sorted(os.listdir(os.environ['HOME']))", slots),
-			"victim": python("import os, time\nwhile not os.path.exists(os.path.dirname(__file__) + '/../gate'): time.sleep(0.02)\nreturn 'alive'", slots),
+			"victim": python(`
+import os, time
+with open(os.environ['HOME'] + '/diary', 'w') as diary:
+    diary.write('mine')
+while not os.path.exists(os.path.dirname(__file__) + '/../gate'):
+    time.sleep(0.02)
+found = os.listdir(os.environ['HOME'])
+with open(os.environ['HOME'] + '/diary') as diary:
+    os.unlink(diary.name)
+    return {'uid': os.getuid(), 'pid': os.getpid(), 'diary': diary.read(), 'files': found, 'nice': os.nice(0)}`, slots),
 		})
 		raised = append(raised, filepath.Join(h.packs, ref, "raised"))
 		write(t, raised[len(raised)-1], string(program), 0o755)
@@ -54,10 +70,14 @@ func TestEscapes(t *testing.T) {
 			Tried    map[string]string
 			Writable []string
 			UID      string
-			Looked   struct{ Directories, Files, Processes int }
+			Own      int
+			Looked   struct {
+				Directories, Files int
+				Processes          map[string]int // their uids
+			}
 		}
 		decode(t, a.body, &saw)
-		if len(saw.Tried) < 60 || saw.Looked.Directories < 500 || saw.Looked.Files < 100 || saw.Looked.Processes < attackConcurrency {
+		if len(saw.Tried) < 60 || saw.Looked.Directories < 500 || saw.Looked.Files < 100 {
 			t.Fatalf("too little was tried: %s", a.body)
 		}
 		for what, got := range saw.Tried {
@@ -72,9 +92,15 @@ func TestEscapes(t *testing.T) {
 			t.Errorf("a set-uid program runs as %q", saw.UID)
 		}
 		write(t, filepath.Join(h.packs, ref, "gate"), "", 0o644)
-		if a := <-victim; a.status != 200 || a.body != "\"alive\"\n" {
-			t.Errorf("a sibling of the attack = %d %s", a.status, a.body)
+		a = <-victim
+		if a.status != 200 {
+			t.Fatalf("a sibling of the attack = %d %s", a.status, a.body)
 		}
+		sibling := a.value(t)
+		if want := map[string]any{"uid": sibling["uid"], "pid": sibling["pid"], "diary": "mine", "files": []any{"diary"}, "nice": 0.0}; !cmp.Equal(sibling, want) {
+			t.Errorf("a sibling of the attack = %v, want %v", sibling, want)
+		}
+		attacked(t, isolation, saw.Looked.Processes, saw.Own, sibling)
 		if got := g.mustInvoke(t, ref+".fine", "{}").body; got != normal {
 			t.Errorf("the next call = %s, before: %s", got, normal)
 		}
@@ -84,6 +110,32 @@ func TestEscapes(t *testing.T) {
 	}, "python")
 	if got := g.mustInvoke(t, "treasure.a", "{}").body; got != "mine\n" {
 		t.Errorf("POST /invoke/treasure.a = %q", got)
+	}
+}
+
+// attacked checks that nobody was left out: the agent, and in an instance that
+// is shared the sibling, the forking parent and the processes that wait.
+func attacked(t *testing.T, isolation string, processes map[string]int, own int, sibling map[string]any) {
+	t.Helper()
+	uids := map[int]int{}
+	for _, uid := range processes {
+		uids[uid]++
+	}
+	victim := int(sibling["uid"].(float64))
+	waiting := 0
+	for uid, n := range uids {
+		if uid >= 61000 && uid != victim && uid != own && uid < 65000 {
+			waiting += n
+		}
+	}
+	shared := isolation != "container"
+	switch {
+	case uids[0] != 1 || uids[own] > 0:
+		t.Errorf("of other users were the processes %v, want the agent among them and none of the attack's own uid %d", processes, own)
+	case shared && (victim == own || processes[fmt.Sprint(sibling["pid"])] != victim):
+		t.Errorf("the sibling %v is not among the attacked %v", sibling, processes)
+	case isolation == "process" && (uids[agent.ParentUID] == 0 || waiting == 0):
+		t.Errorf("the attacked %v lack the parent, or those that wait", processes)
 	}
 }
 
@@ -157,8 +209,11 @@ def processes():
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != os.getpid():
             try:
-                if os.stat("/proc/" + entry).st_uid != os.getuid() or entry == "1":
-                    yield int(entry)
+                # What can't be dumped belongs to root there, whoever it is.
+                with open(f"/proc/{entry}/status") as status:
+                    uid = int(status.read().partition("\nUid:\t")[2].split()[0])
+                if uid != os.getuid():
+                    yield int(entry), uid
             except OSError:
                 pass
 
@@ -239,14 +294,13 @@ def main(params, context):
     for path in ["/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"]:
         tried["connecting to " + path] = attempt(connect(socket.AF_UNIX, path))
 
-    looked = 0
-    for pid in processes():
-        looked += 1
+    looked = dict(processes())
+    for pid in looked:
         against(tried, pid)
     for name in os.listdir("/tmp"):
         if "/tmp/" + name != os.environ["HOME"]:
             tried["a sibling's files"] = attempt(lambda: os.listdir("/tmp/" + name))
-    for uid in [0, 1000, 65532, 65534, 61000, 61001]:
+    for uid in {0, 1000, 65532, 65533, 65534, *range(61000, 61008)} - {os.getuid()}:
         tried["becoming uid %d" % uid] = attempt(lambda: os.setresuid(uid, uid, uid))
         tried["becoming gid %d" % uid] = attempt(lambda: os.setresgid(uid, uid, uid))
 
@@ -295,6 +349,6 @@ def main(params, context):
     opened = kernel(tried)
     places, directories = writable()
     uid = subprocess.run([pack + "/raised", "uid"], capture_output=True, text=True).stdout
-    return {"tried": tried, "writable": places, "uid": uid,
+    return {"tried": tried, "writable": places, "uid": uid, "own": os.getuid(),
             "looked": {"directories": directories, "files": opened, "processes": looked}}
 `

@@ -12,27 +12,34 @@ import (
 
 // isolations are the modes in which what is shown of an execution must be the
 // same.
-var isolations = []string{"process"}
+var isolations = []string{"process", "worker", "container"}
 
-// livePack has an action in each language that prints, waits to be let go, and
-// prints again.
-func livePack(t *testing.T, h home, isolation string) {
-	more := "timeout: 60\n"
-	if isolation != "process" {
-		more += "isolation: " + isolation + "\n"
+// livePack has actions that print, wait to be let go, and print again. It returns
+// those that print one and two.
+func livePack(t *testing.T, h home, isolation string) (actions []string) {
+	files := map[string]string{}
+	add := func(name, extension, code, more string) {
+		files["actions/"+name+".yaml"] = "ref: live." + name + "\nentry_point: " + name + extension + "\nisolation: " + isolation + "\ntimeout: 60\n" + more
+		files["actions/"+name+extension] = code
 	}
-	h.pack(t, "live", map[string]string{
-		"actions/shell.yaml":  "ref: live.shell\nentry_point: shell.sh\n" + more,
-		"actions/shell.sh":    "echo one; echo why >&2; sleep 2; echo two\n",
-		"actions/python.yaml": "ref: live.python\nentry_point: python.py\n" + more,
-		"actions/python.py":   "import sys, time\nprint('one', flush=True)\nprint('why', file=sys.stderr)\ntime.sleep(2)\nprint('two')\n",
-		"actions/rows.yaml":   "ref: live.rows\nentry_point: rows.py\noutput_format: jsonl\n" + more,
-		"actions/rows.py":     "import time\nprint('{\"n\": 1}', flush=True)\ntime.sleep(2)\nprint('{\"n\": 2}')\n",
-		"actions/break.yaml":  "ref: live.break\nentry_point: break.sh\noutput_format: jsonl\n" + more,
-		"actions/break.sh":    "echo '{}'; sleep 1; exit 3\n",
-		"actions/long.yaml":   "ref: live.long\nentry_point: long.sh\n" + more,
-		"actions/long.sh":     "trap '' TERM; echo begun; (setsid sleep 3333 &); sleep 50\n",
-	})
+	const jsonl = "output_format: jsonl\n"
+	if isolation == "worker" {
+		add("python", ".py", python("import sys, time\nprint('one')\nprint('why', file=sys.stderr)\ntime.sleep(2)\nprint('two')", "").code, "")
+		add("node", ".js", "module.exports = async () => { console.log('one'); console.error('why'); await new Promise(r => setTimeout(r, 2000)); console.log('two') }\n", "")
+		add("rows", ".py", python("import time\nyield {'n': 1}\ntime.sleep(2)\nyield {'n': 2}", "").code, jsonl)
+		add("break", ".py", python("import time\nyield {}\ntime.sleep(1)\nraise ValueError", "").code, jsonl)
+		add("long", ".py", python("import signal, subprocess\nsignal.signal(15, signal.SIG_IGN)\nprint('begun')\nsubprocess.Popen(['sleep', '3333'], start_new_session=True)\nsubprocess.run(['sleep', '50'])", "").code, "")
+		actions = []string{"python", "node"}
+	} else {
+		add("shell", ".sh", "echo one; echo why >&2; sleep 2; echo two\n", "")
+		add("python", ".py", "import sys, time\nprint('one', flush=True)\nprint('why', file=sys.stderr)\ntime.sleep(2)\nprint('two')\n", "")
+		add("rows", ".py", "import time\nprint('{\"n\": 1}', flush=True)\ntime.sleep(2)\nprint('{\"n\": 2}')\n", jsonl)
+		add("break", ".sh", "echo '{}'; sleep 1; exit 3\n", jsonl)
+		add("long", ".sh", "trap '' TERM; echo begun; (setsid sleep 3333 &); sleep 50\n", "")
+		actions = []string{"shell", "python"}
+	}
+	h.pack(t, "live", files)
+	return actions
 }
 
 type liveEvent struct {
@@ -69,9 +76,9 @@ func TestOutputIsStreamedWhileAnActionRuns(t *testing.T) {
 	for _, isolation := range isolations {
 		t.Run(isolation, func(t *testing.T) {
 			h := newHome(t)
-			livePack(t, h, isolation)
+			actions := livePack(t, h, isolation)
 			g := h.start(t)
-			for _, action := range []string{"shell", "python"} {
+			for _, action := range actions {
 				events := told(t, g, "POST", "/invoke/live."+action)
 				stdout, stderr := "", ""
 				var first, last time.Time
@@ -99,17 +106,26 @@ func TestOutputIsStreamedWhileAnActionRuns(t *testing.T) {
 }
 
 func TestBodyIsStreamed(t *testing.T) {
-	h := newHome(t)
-	livePack(t, h, "process")
-	g := h.start(t)
-	for action, want := range map[string]struct {
-		body   string
-		broken bool
-	}{"rows": {"{\"n\": 1}\n{\"n\": 2}\n", false}, "shell": {"one\ntwo\n", false}, "break": {"{}\n", true}} {
-		out, err := exec.Command("curl", "-sS", "--no-buffer", "-X", "POST", g.url+"/invoke/live."+action+"?stream=1").Output()
-		if string(out) != want.body || (err != nil) != want.broken {
-			t.Errorf("curl /invoke/live.%s?stream=1 = %q, %v", action, out, err)
-		}
+	for _, isolation := range isolations {
+		t.Run(isolation, func(t *testing.T) {
+			h := newHome(t)
+			livePack(t, h, isolation)
+			g := h.start(t)
+			type body struct {
+				text   string
+				broken bool
+			}
+			want := map[string]body{"rows": {"{\"n\": 1}\n{\"n\": 2}\n", false}, "shell": {"one\ntwo\n", false}, "break": {"{}\n", true}}
+			if isolation == "worker" { // it prints no text: a handler's is its result
+				want = map[string]body{"rows": {"{\"n\":1}\n{\"n\":2}\n", false}, "break": want["break"]}
+			}
+			for action, want := range want {
+				out, err := exec.Command("curl", "-sS", "--no-buffer", "-X", "POST", g.url+"/invoke/live."+action+"?stream=1").Output()
+				if string(out) != want.text || (err != nil) != want.broken {
+					t.Errorf("curl /invoke/live.%s?stream=1 = %q, %v", action, out, err)
+				}
+			}
+		})
 	}
 }
 
@@ -117,7 +133,7 @@ func TestRunningExecutionsAreListedFollowedAndCancelled(t *testing.T) {
 	for _, isolation := range isolations {
 		t.Run(isolation, func(t *testing.T) {
 			h := newHome(t)
-			livePack(t, h, isolation)
+			actions := livePack(t, h, isolation)
 			g := h.start(t)
 			answered := make(chan answer, 1)
 			go func() { answered <- g.invoke(t, "live.long", "{}") }()
@@ -158,7 +174,7 @@ func TestRunningExecutionsAreListedFollowedAndCancelled(t *testing.T) {
 					t.Errorf("POST /api/v1/executions%s/cancel = %d %s, want %d", path, a.status, a.body, status)
 				}
 			}
-			done := g.mustInvoke(t, "live.shell", "{}").header.Get("Attune-Execution-Id")
+			done := g.mustInvoke(t, "live."+actions[0], "{}").header.Get("Attune-Execution-Id")
 			response, err := http.Post(g.url+"/api/v1/executions/"+done+"/cancel", "", nil)
 			if a := read(t, response, err); a.status != 409 || a.problem(t).Type != "/problems/execution-ended" {
 				t.Errorf("cancel of one that has ended = %d %s", a.status, a.body)

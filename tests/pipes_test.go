@@ -95,14 +95,13 @@ func TestKilledGatewayTakesStubbornActionsAlong(t *testing.T) {
 	for _, isolation := range attackIsolations {
 		h.attacks(t, "python", isolation, "", map[string]attack{
 			"fine": python("return {}", "output_format: json\n"),
-			"stay": python("import os, signal, time\nfor n in (15, 1, 2): signal.signal(n, signal.SIG_IGN)\nif os.fork() == 0: os.setsid()\ntime.sleep(1000)", ""),
+			"stay": python("import os, signal, time\nfor n in (15, 1, 2): signal.signal(n, signal.SIG_IGN)\nif os.fork() == 0:\n    os.setsid()\n    os.execvp('sleep', ['sleep', '4321'])\ntime.sleep(1000)", ""),
 		})
 	}
 	g := h.launch(t)
 	cut := make(chan struct{})
-	for _, isolation := range attackIsolations {
+	for n, isolation := range attackIsolations {
 		g.mustInvoke(t, "python_"+isolation+".fine", "{}")
-		before := len(strings.Split(top(t, g), "\n"))
 		go func() {
 			defer func() { cut <- struct{}{} }()
 			if response, err := http.Post(g.url+"/invoke/python_"+isolation+".stay", "application/json", strings.NewReader("{}")); err == nil {
@@ -110,7 +109,7 @@ func TestKilledGatewayTakesStubbornActionsAlong(t *testing.T) {
 				t.Errorf("an answer of a killed gateway: %s", response.Status)
 			}
 		}()
-		eventually(t, 10*time.Second, "the action and its fork run", func() bool { return len(strings.Split(top(t, g), "\n")) > before+1 })
+		eventually(t, 10*time.Second, "the action and its fork run", func() bool { return strings.Count(top(t, g), "sleep 4321") > n })
 	}
 	g.kill(t)
 	for range attackIsolations {

@@ -12,7 +12,7 @@ import (
 
 // secretIsolations are those for which the seven promises about secrets are
 // kept.
-var secretIsolations = []string{"process", "container"}
+var secretIsolations = []string{"process", "worker", "container"}
 
 // Two secrets that no test may ever find but where they belong.
 const (

@@ -27,8 +27,9 @@ var (
 // Errors: ErrNotStarted, ErrLost, *StartError (the Exit then still tells whether
 // the instance is Reusable), ErrBusy, ErrTooLarge. After an Exit that is not
 // Reusable every new call gets ErrNotStarted, and what runs ends normally. The
-// connection is closed after ErrLost, and after ErrNotStarted unless ctx or that
-// was its cause.
+// connection is closed after ErrLost, unless the program alone was lost and with
+// it the means to know its end, and after ErrNotStarted unless ctx or that was its
+// cause.
 func (c *Conn) Execute(ctx context.Context, r Request, out Output) (Exit, error) {
 	r.Patience = cmp.Or(r.Patience, DefaultPatience)
 	payload, err := r.encode()

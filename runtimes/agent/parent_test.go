@@ -388,12 +388,13 @@ func TestParentThatLosesAnExecution(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			i := startAgentWith(t, agent.Setup{Parent: program(hostPython(t), dir+"/fakeparent.py", "used: "+fault)})
-			got := run(t, i, script(agent.ViaParent, "life.py", "5"))
-			if got.Reusable || got.Reason != "the forking parent died" || got.Via != agent.ViaParent || got.Signal != 9 {
+			got, err := i.Execute(t.Context(), script(agent.ViaParent, "life.py", "5"), agent.Output{})
+			wantErr(t, err, agent.ErrLost)
+			if got.Reusable || got.Reason != "the forking parent died" || got.Via != agent.ViaParent {
 				t.Errorf("Execute() = %+v, want it lost", got)
 			}
 			wantNotice(t, i.Conn, "the forking parent is gone")
-			_, err := i.Execute(t.Context(), script(agent.ViaParent, "life.py", "5"), agent.Output{})
+			_, err = i.Execute(t.Context(), script(agent.ViaParent, "life.py", "5"), agent.Output{})
 			wantErr(t, err, agent.ErrNotStarted)
 		})
 	}

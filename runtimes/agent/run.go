@@ -74,6 +74,9 @@ func (r *run) finish(payload []byte) (over bool, err error) {
 	if e.StartError != "" {
 		r.err = &StartError{Reason: bounded(e.StartError)}
 	}
+	if e.Lost {
+		r.exit.Reusable, r.err = false, fmt.Errorf("%w: %s", ErrLost, r.exit.Reason)
+	}
 	return true, nil
 }
 

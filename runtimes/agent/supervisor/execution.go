@@ -77,6 +77,7 @@ func (s *supervisor) execute(e *execution) {
 		s.finish(e, p, x)
 	}
 	x.OutOfMemory = s.oom.kills() > before
+	x.Lost = x.Lost && !x.OutOfMemory // which says why
 	switch {
 	case left != nil:
 		x.Reason = left.Error()
@@ -127,7 +128,7 @@ func (s *supervisor) finish(e *execution, p *program, x *wire.Exit) {
 	case <-p.exited:
 		x.Code, x.Signal = exitCode(p.status)
 		if p.lost {
-			x.Reason = "the forking parent died"
+			x.Reason, x.Lost = "the forking parent died", !x.TimedOut && !x.Cancelled
 		}
 	case <-time.After(drainTime):
 		x.Code, x.Signal, x.Reason = 128+int(syscall.SIGKILL), int(syscall.SIGKILL), "the program can't be killed"
