@@ -461,8 +461,9 @@ func TestParentIsKilled(t *testing.T) {
 	if err := syscall.Kill(parentOf(t, child), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	got := forked.wait(t)
-	if got.Reusable || got.Reason != "the forking parent died" || got.Signal != 9 || got.Via != agent.ViaParent {
+	got := forked.end(t)
+	wantErr(t, forked.err, agent.ErrLost)
+	if got.Reusable || got.Reason != "the forking parent died" || got.Via != agent.ViaParent {
 		t.Errorf("Execute() = %+v, want it lost", got)
 	}
 	if err := syscall.Kill(child, 0); err != syscall.ESRCH {

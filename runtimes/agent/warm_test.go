@@ -141,11 +141,18 @@ func begin(t *testing.T, c executor, r agent.Request) *execution {
 // wait returns how it ended.
 func (e *execution) wait(t *testing.T) result {
 	t.Helper()
+	got := e.end(t)
+	if e.err != nil {
+		t.Fatalf("Execute() = %v", e.err)
+	}
+	return got
+}
+
+// end waits for it to end, and leaves the error to who calls.
+func (e *execution) end(t *testing.T) result {
+	t.Helper()
 	select {
 	case got := <-e.ended:
-		if e.err != nil {
-			t.Fatalf("Execute() = %v", e.err)
-		}
 		return got
 	case <-time.After(20 * time.Second):
 		t.Fatalf("the execution does not end; so far it printed %q", e.out)
