@@ -47,8 +47,8 @@ func (c *check) warm(files fs.FS) {
 		return
 	}
 	w := &c.runtime.Warm
-	if c.runtime.Name == AgentFile {
-		c.doc.Faultf(at("name"), "a runtime with warm programs can't be called %s, as the agent is", AgentFile)
+	if name := c.runtime.Name; name == AgentFile || name == commandsDir {
+		c.doc.Faultf(at("name"), "a runtime with warm programs can't be called %s: that stands beside the agent already", name)
 	}
 	if c.runtime.Interpreter.Binary == "" {
 		c.doc.Faultf(at("warm"), "warm programs need an interpreter.binary to run them")

@@ -19,6 +19,7 @@ func TestWarmSectionFaults(t *testing.T) {
 		text string
 		want string
 	}{
+		"a name in use":     {strings.Replace(head, "name: x", "name: commands", 1) + "warm: {worker: a.py}", "can't be called commands"},
 		"unknown key":       {head + "warm: {wroker: a.py}", `unknown key "wroker" in warm: did you mean "worker"?`},
 		"empty":             {head + "warm: {vars: [A]}", "warm names no program: give a parent, a stock or a worker"},
 		"outside":           {head + "warm: {worker: ../x/a.py}", `"../x/a.py" must be the name of a file in the runtime's folder`},
