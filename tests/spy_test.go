@@ -36,7 +36,7 @@ except OSError as e:
 	h.pack(t, "spy", files)
 }
 
-const look = `import ctypes, glob, json, os, socket, time
+const look = `import ctypes, glob, json, os, socket, subprocess, time
 
 def attempt(f):
     try:
@@ -68,12 +68,18 @@ def mount():
     if libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) < 0:
         raise OSError(ctypes.get_errno(), "mount")
 
+child = subprocess.Popen(["sleep", "1000"])  # its environ can be read; its parent's can't
+until = time.monotonic() + 5
+while not os.access(f"/proc/{child.pid}/environ", os.R_OK) and time.monotonic() < until:
+    pass  # it is on its way through exec
 environs = {}
 for path in glob.glob("/proc/[0-9]*/environ"):
     try:
         environs[path] = open(path).read().replace("\0", "\n")
     except OSError:
         pass
+child.kill()
+child.wait()
 pack, env = "/opt/attune/packs/spy", "/opt/attune/runtime_envs/spy/python"
 print(json.dumps({
     "listings": {p: sorted(os.listdir(p)) for p in ["/opt/attune", "/opt/attune/packs", "/opt/attune/runtime_envs",
