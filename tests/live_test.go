@@ -19,7 +19,7 @@ var isolations = []string{"process", "worker", "container"}
 func livePack(t *testing.T, h home, isolation string) (actions []string) {
 	files := map[string]string{}
 	add := func(name, extension, code, more string) {
-		files["actions/"+name+".yaml"] = "ref: live." + name + "\nentry_point: " + name + extension + "\nisolation: " + isolation + "\ntimeout: 60\n" + more
+		files["actions/"+name+".yaml"] = "ref: live_" + isolation + "." + name + "\nentry_point: " + name + extension + "\nisolation: " + isolation + "\ntimeout: 60\n" + more
 		files["actions/"+name+extension] = code
 	}
 	const jsonl = "output_format: jsonl\n"
@@ -38,7 +38,7 @@ func livePack(t *testing.T, h home, isolation string) (actions []string) {
 		add("long", ".sh", "trap '' TERM; echo begun; (setsid sleep 3333 &); sleep 50\n", "")
 		actions = []string{"shell", "python"}
 	}
-	h.pack(t, "live", files)
+	h.pack(t, "live_"+isolation, files)
 	return actions
 }
 
@@ -72,75 +72,89 @@ func told(t *testing.T, g *gateway, method, path string) []liveEvent {
 	return events
 }
 
-func TestOutputIsStreamedWhileAnActionRuns(t *testing.T) {
+// livePacks makes the pack of every isolation and calls f for each action, of all
+// at the same time.
+func livePacks(t *testing.T, actions func(isolation string, printing []string) []string, f func(t *testing.T, g *gateway, isolation, action string)) {
+	h := newHome(t)
+	called := map[string][]string{}
 	for _, isolation := range isolations {
-		t.Run(isolation, func(t *testing.T) {
-			h := newHome(t)
-			actions := livePack(t, h, isolation)
-			g := h.start(t)
-			for _, action := range actions {
-				events := told(t, g, "POST", "/invoke/live."+action)
-				stdout, stderr := "", ""
-				var first, last time.Time
-				for _, e := range events {
-					switch e.Event {
-					case "stdout":
-						if stdout += e.Text; first.IsZero() {
-							first = e.at
-						}
-					case "stderr":
-						stderr += e.Text
-					case "result":
-						last = e.at
-					}
-				}
-				if stdout != "one\ntwo\n" || stderr != "why\n" || events[0].Event != "started" || events[len(events)-1].Status != "succeeded" {
-					t.Errorf("POST /invoke/live.%s: %+v", action, events)
-				}
-				if last.Sub(first) < time.Second { // it sleeps for two
-					t.Errorf("POST /invoke/live.%s: the first line came %s before the result", action, last.Sub(first))
-				}
-			}
-		})
+		called[isolation] = actions(isolation, livePack(t, h, isolation))
 	}
+	g := h.start(t)
+	for isolation, actions := range called {
+		for _, action := range actions {
+			t.Run(isolation+"/"+action, func(t *testing.T) {
+				t.Parallel()
+				f(t, g, isolation, action)
+			})
+		}
+	}
+}
+
+func TestOutputIsStreamedWhileAnActionRuns(t *testing.T) {
+	printing := func(_ string, printing []string) []string { return printing }
+	livePacks(t, printing, func(t *testing.T, g *gateway, isolation, action string) {
+		path := "/invoke/live_" + isolation + "." + action
+		events := told(t, g, "POST", path)
+		stdout, stderr := "", ""
+		var first, last time.Time
+		for _, e := range events {
+			switch e.Event {
+			case "stdout":
+				if stdout += e.Text; first.IsZero() {
+					first = e.at
+				}
+			case "stderr":
+				stderr += e.Text
+			case "result":
+				last = e.at
+			}
+		}
+		if stdout != "one\ntwo\n" || stderr != "why\n" || events[0].Event != "started" || events[len(events)-1].Status != "succeeded" {
+			t.Errorf("POST %s: %+v", path, events)
+		}
+		if last.Sub(first) < time.Second { // it sleeps for two
+			t.Errorf("POST %s: the first line came %s before the result", path, last.Sub(first))
+		}
+	})
 }
 
 func TestBodyIsStreamed(t *testing.T) {
-	for _, isolation := range isolations {
-		t.Run(isolation, func(t *testing.T) {
-			h := newHome(t)
-			livePack(t, h, isolation)
-			g := h.start(t)
-			type body struct {
-				text   string
-				broken bool
-			}
-			want := map[string]body{"rows": {"{\"n\": 1}\n{\"n\": 2}\n", false}, "shell": {"one\ntwo\n", false}, "break": {"{}\n", true}}
-			if isolation == "worker" { // it prints no text: a handler's is its result
-				want = map[string]body{"rows": {"{\"n\":1}\n{\"n\":2}\n", false}, "break": want["break"]}
-			}
-			for action, want := range want {
-				out, err := exec.Command("curl", "-sS", "--no-buffer", "-X", "POST", g.url+"/invoke/live."+action+"?stream=1").Output()
-				if string(out) != want.text || (err != nil) != want.broken {
-					t.Errorf("curl /invoke/live.%s?stream=1 = %q, %v", action, out, err)
-				}
-			}
-		})
+	streamed := func(isolation string, _ []string) []string {
+		if isolation == "worker" {
+			return []string{"rows", "break"} // a handler's text is its result, not what it prints
+		}
+		return []string{"rows", "break", "shell"}
 	}
+	livePacks(t, streamed, func(t *testing.T, g *gateway, isolation, action string) {
+		want := map[string]string{"rows": "{\"n\": 1}\n{\"n\": 2}\n", "shell": "one\ntwo\n", "break": "{}\n"}[action]
+		if isolation == "worker" {
+			want = strings.ReplaceAll(want, ": ", ":")
+		}
+		path := "/invoke/live_" + isolation + "." + action + "?stream=1"
+		out, err := exec.Command("curl", "-sS", "--no-buffer", "-X", "POST", g.url+path).Output()
+		if string(out) != want || (err != nil) != (action == "break") {
+			t.Errorf("curl %s = %q, %v", path, out, err)
+		}
+	})
 }
 
 func TestRunningExecutionsAreListedFollowedAndCancelled(t *testing.T) {
+	h := newHome(t)
+	printing := map[string]string{}
+	for _, isolation := range isolations {
+		printing[isolation] = livePack(t, h, isolation)[0]
+	}
+	g := h.start(t)
 	for _, isolation := range isolations {
 		t.Run(isolation, func(t *testing.T) {
-			h := newHome(t)
-			actions := livePack(t, h, isolation)
-			g := h.start(t)
+			ref := "live_" + isolation
 			answered := make(chan answer, 1)
-			go func() { answered <- g.invoke(t, "live.long", "{}") }()
+			go func() { answered <- g.invoke(t, ref+".long", "{}") }()
 			var page executions
 			eventually(t, 20*time.Second, "the execution is listed as running", func() bool {
 				page = executions{}
-				decode(t, g.get(t, "/api/v1/executions?status=running&action=live.long").body, &page)
+				decode(t, g.get(t, "/api/v1/executions?status=running&action="+ref+".long").body, &page)
 				return len(page.Items) == 1
 			})
 			id := page.Items[0].ID
@@ -174,7 +188,7 @@ func TestRunningExecutionsAreListedFollowedAndCancelled(t *testing.T) {
 					t.Errorf("POST /api/v1/executions%s/cancel = %d %s, want %d", path, a.status, a.body, status)
 				}
 			}
-			done := g.mustInvoke(t, "live."+actions[0], "{}").header.Get("Attune-Execution-Id")
+			done := g.mustInvoke(t, ref+"."+printing[isolation], "{}").header.Get("Attune-Execution-Id")
 			response, err := http.Post(g.url+"/api/v1/executions/"+done+"/cancel", "", nil)
 			if a := read(t, response, err); a.status != 409 || a.problem(t).Type != "/problems/execution-ended" {
 				t.Errorf("cancel of one that has ended = %d %s", a.status, a.body)
@@ -193,7 +207,7 @@ func TestExecutionsOfAGatewayThatDiedAreEnded(t *testing.T) {
 	h := newHome(t)
 	livePack(t, h, "process")
 	g := h.start(t)
-	go http.Post(g.url+"/invoke/live.long", "", nil) // it gets no answer
+	go http.Post(g.url+"/invoke/live_process.long", "", nil) // it gets no answer
 	var page executions
 	eventually(t, 20*time.Second, "the execution runs", func() bool {
 		decode(t, g.get(t, "/api/v1/executions?status=running").body, &page)

@@ -33,6 +33,20 @@ params = json.load(sys.stdin)
 raise ValueError('the token is ' + params['token'])
 `
 
+// leakyHandler is the same in a worker.
+const leakyHandler = `
+import sys
+def main(params, context):
+    token = context.secrets['token']
+    print('printed', token)
+    sys.stderr.write('half ' + token[:7])
+    sys.stderr.flush()
+    print(token[7:], file=sys.stderr)
+    if params['how'] == 'fail':
+        raise ValueError('the token is ' + token)
+    return {'token': token, 'list': ['x' + token + 'x'], token: 1}
+`
+
 const vaultPack = "vault"
 
 func vaultHome(t *testing.T) home {
@@ -43,6 +57,7 @@ func vaultHome(t *testing.T) home {
 		"actions/leak.sh":   leakyShell,
 		"actions/text.yaml": "ref: vault.text\nentry_point: text.sh\n" + token, "actions/text.sh": "get_secret token; get_secret token | od -An -tx1 | tr -d ' \\n'\n",
 		"actions/raise.yaml": "ref: vault.raise\nentry_point: raise.py\n" + token, "actions/raise.py": leakyPython,
+		"actions/handle.yaml": "ref: vault.handle\nentry_point: handle.py\nisolation: worker\noutput_format: json\n" + token, "actions/handle.py": leakyHandler,
 		"actions/open.yaml": "ref: vault.open\nentry_point: open.sh\n", "actions/open.sh": "cat; get_secret token; find / -xdev -newermt '-1 hour' -type f -readable -exec cat {} + 2>/dev/null | head -c 100000; ls -laR /tmp\n",
 	})
 	return h
@@ -128,6 +143,17 @@ func huntSecret(t *testing.T, h home, g *gateway, redis func() string) {
 	raised := g.invoke(t, "vault.raise", "{}")
 	if seen["answer of raise"] = raised.body; !strings.Contains(raised.problem(t).Log, "ValueError: the token is [MASKED]") {
 		t.Errorf("the problem of raise = %s", raised.body)
+	}
+	for how, want := range map[string]string{"ok": `{"token":"[MASKED]","list":["x[MASKED]x"],"[MASKED]":1}` + "\n", "fail": "the token is [MASKED]"} {
+		a := g.invoke(t, "vault.handle", `{"how":"`+how+`"}`)
+		id := a.header.Get("Attune-Execution-Id")
+		seen["answer of a handler, "+how] = a.body
+		seen["record of a handler, "+how] = g.get(t, "/api/v1/executions/"+id).body
+		stderr := g.get(t, "/api/v1/executions/"+id+"/logs/stderr").body
+		seen["stderr of a handler, "+how] = stderr
+		if !strings.Contains(a.body, want) || !strings.HasPrefix(stderr, "half [MASKED]\n") {
+			t.Errorf("a handler's answer, %s = %s, stderr %q; want %s", how, a.body, stderr, want)
+		}
 	}
 	clash := g.invoke(t, "vault.text", `{"token":"`+secondSecret+`"}`)
 	seen["clash"] = clash.body
