@@ -321,7 +321,7 @@ func TestParentConfinesExecutions(t *testing.T) {
 	want := map[string]string{
 		"Uid": "61003 61003 61003 61003", "Gid": "61003 61003 61003 61003", "Groups": "",
 		"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000",
-		"NoNewPrivs": "1", "dumpable": "0", "session": "own", "descriptors": "0 1 2",
+		"NoNewPrivs": "1", "dumpable": "1", "session": "own", "descriptors": "0 1 2",
 		"setuid": "PermissionError", "kill the parent": "PermissionError", "read the parent": "PermissionError",
 		"become another": "PermissionError", "env": "OWN",
 	}

@@ -85,14 +85,34 @@ func (r *Registry) With(dir string) (*Registry, error) {
 	return newRegistry(all)
 }
 
-// loadFolder reads a runtime of the operator's, and nothing outside its folder.
+// loadFolder reads a runtime of the operator's, and nothing outside its folder. A
+// copy of a shipped runtime.yaml has the shipped warm programs, too, unless it
+// brings its own.
 func loadFolder(dir, name string) (*Runtime, error) {
 	root, err := os.OpenRoot(filepath.Join(dir, name))
 	if err != nil {
 		return nil, fmt.Errorf("runtime %q: %w", name, err)
 	}
 	defer root.Close() // only read
-	return readFolder(root.FS(), name)
+	folder, err := fs.Sub(shipped, name)
+	if err != nil {
+		return readFolder(root.FS(), name) // no name of a shipped one
+	}
+	return readFolder(over{root.FS(), folder}, name)
+}
+
+// over is a folder that has the files of another one below its own.
+type over [2]fs.FS
+
+// Open implements fs.FS.
+func (o over) Open(name string) (fs.File, error) {
+	file, err := o[0].Open(name)
+	if errors.Is(err, fs.ErrNotExist) && name != runtimeFile {
+		if below, found := o[1].Open(name); found == nil {
+			return below, nil
+		}
+	}
+	return file, err
 }
 
 // readFolder reads a runtime whose name is its folder's.

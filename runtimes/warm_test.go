@@ -99,6 +99,28 @@ func TestWarmProgramsOfTheOperator(t *testing.T) {
 	}
 }
 
+// A copy of a shipped runtime.yaml is how an image is pinned: it needs no copies of
+// the programs.
+func TestCopyOfAShippedRuntimeHasItsPrograms(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	text, err := shipped.ReadFile("python/runtime.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeRuntime(t, dir, "python", strings.Replace(string(text), "attune/python", "pinned", 1))
+	writeFile(t, filepath.Join(dir, "python", "worker.py"), "# own", 0o644)
+	registry, err := Builtin().With(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := registry.ByName("python")
+	before, _ := Builtin().ByName("python")
+	if got.Image != "pinned" || string(got.Warm.Files["worker.py"]) != "# own" || string(got.Warm.Files["parent.py"]) != string(before.Warm.Files["parent.py"]) {
+		t.Errorf("With() has image %s, worker %.20q, parent of %d bytes", got.Image, got.Warm.Files["worker.py"], len(got.Warm.Files["parent.py"]))
+	}
+}
+
 // TestSetup checks what agents are told to keep ready.
 func TestSetup(t *testing.T) {
 	t.Parallel()

@@ -23,9 +23,9 @@ func TestEnvironIsTheDocumentedList(t *testing.T) {
 		"actions/shell.yaml":  "ref: vars.shell\nentry_point: e.sh\nvars: {SIZE: small}\n",
 		"actions/e.sh":        "exec env -0\n", // exec: bash's own SHLVL and _ are not ours
 		"actions/python.yaml": "ref: vars.python\nentry_point: e.py\n",
-		"actions/e.py":        "print(open('/proc/self/environ').read(), end='')\n",
+		"actions/e.py":        "import os\nprint('\\0'.join(f'{name}={value}' for name, value in os.environ.items()), end='')\n",
 		"actions/node.yaml":   "ref: vars.node\nentry_point: e.js\n",
-		"actions/e.js":        "process.stdout.write(require('fs').readFileSync('/proc/self/environ'))\n",
+		"actions/e.js":        "process.stdout.write(Object.entries(process.env).map(([name, value]) => name + '=' + value).join('\\0'))\n",
 		"actions/native.yaml": "ref: vars.native\nrunner_type: native\nentry_point: e\n",
 		"actions/e":           "#!/bin/bash\ncat /proc/self/environ\n",
 	})

@@ -216,6 +216,9 @@ func (g *gateway) mounts(c engineView, role string, word func(string) string) []
 		g.envs + "/.store/": "environment", g.envs + "/.bin/": "agent", g.envs + "/.run/" + g.id + "/": "run",
 		g.envs + "/.tmp/": "attempt", g.envs + "/.cache/": "downloads", g.envs + "/.ca/": "authorities",
 	}
+	if role == "builder" {
+		store[g.envs+"/.views/"] = "pack" // of one without code of its own: a copy of what is in its digest
+	}
 	optional := map[string]bool{"environment": true, "authorities": true, "downloads": true, "attempt": true}
 	var all []string
 	for _, m := range c.Mounts {

@@ -310,7 +310,9 @@ class Child:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
         must(libc.capset(CAP_HEADER, NO_CAPS))
         prctl(PR_SET_NO_NEW_PRIVS, 1)
-        prctl(PR_SET_DUMPABLE, 0)  # whatever fs.suid_dumpable says
+        # As after an execve: /dev/stdin and /proc/self are the process's own. Nobody
+        # else has its uid.
+        prctl(PR_SET_DUMPABLE, 1)
 
     def order(self):
         """Waits for what the child is to run. Without an order it isn't needed."""

@@ -38,7 +38,7 @@ ATTACKS = {
     "fd": lambda pid: os.listdir(f"/proc/{pid}/fd"),
     "stdout": lambda pid: os.close(os.open(f"/proc/{pid}/fd/1", os.O_WRONLY)),
     "cwd": lambda pid: os.listdir(f"/proc/{pid}/cwd/"),
-    "root": lambda pid: os.listdir(f"/proc/{pid}/root/"),
+    "root": lambda pid: os.listdir(f"/proc/{pid}/root"),
     "exe": lambda pid: os.readlink(f"/proc/{pid}/exe"),
     "nice": lambda pid: os.setpriority(os.PRIO_PROCESS, pid, 10),
     "affinity": lambda pid: os.sched_setaffinity(pid, os.sched_getaffinity(0)),
