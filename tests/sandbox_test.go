@@ -95,8 +95,8 @@ func TestSandbox(t *testing.T) {
 				t.Errorf("a parameter shows in %s:\n%s", where, text)
 			}
 		}
-		if len(saw.Environs) != 1 {
-			t.Errorf("can read the environ of %d processes, want of its child: %v", len(saw.Environs), saw.Environs)
+		if len(saw.Environs) != 2 {
+			t.Errorf("can read the environ of %d processes, want of itself and its child: %v", len(saw.Environs), saw.Environs)
 		}
 	})
 	t.Run("leaves nothing to the next", func(t *testing.T) { leavesNothing(t, g) })
