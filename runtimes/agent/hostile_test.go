@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -244,5 +245,26 @@ func TestImpossibleSetups(t *testing.T) {
 		}
 		cancel()
 		listener.Close()
+	}
+}
+
+// TestLostProgram: how a program ended whose parent died, nobody knows. The
+// instance isn't used again, whatever the agent says.
+func TestLostProgram(t *testing.T) {
+	t.Parallel()
+	says := append(frame(wire.TypeStarted, 1, ""), frame(wire.TypeExit, 1, `{"code":0,"lost":true,"reusable":true,"reason":"the parent died"}`)...)
+	c, socket, err := impostor(t, goodHello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		in := wire.NewReader(socket, wire.ToAgent)
+		in.Next()
+		in.Next() // the request
+		socket.Write(says)
+	}()
+	exit, err := c.Execute(t.Context(), request("true"), agent.Output{})
+	if !errors.Is(err, agent.ErrLost) || exit.Reusable || !strings.Contains(err.Error(), "the parent died") {
+		t.Errorf("Execute() = %+v, %v; want ErrLost and not reusable", exit, err)
 	}
 }
