@@ -28,9 +28,9 @@ func (r *Runner) handle(ctx, waiting context.Context, call *call, plan *plan, ou
 		// worker what can be said of a process only by its exit.
 		return use{reusable: true, started: !errors.Is(err, agent.ErrNotStarted) && (err == nil || reply.Duration > 0)}, err
 	})
-	out.stdout.end(reply.StdoutDropped)
-	out.stderr.end(reply.StderrDropped)
-	out.items.end(reply.ItemsDropped)
+	out.stdout.end(reply.StdoutDropped, err != nil)
+	out.stderr.end(reply.StderrDropped, err != nil)
+	out.items.end(reply.ItemsDropped, err != nil)
 	call.mask(&reply)
 	if err != nil {
 		return r.explainCall(ctx, call, reply, err)
@@ -57,6 +57,8 @@ func (r *Runner) explainCall(ctx context.Context, call *call, reply agent.Reply,
 		return ended(CodeInstanceLost, "the worker was lost while the action ran")
 	case errors.Is(context.Cause(ctx), errAbandoned):
 		return ended(CodeDraining, "the gateway shut down before the action had ended")
+	case errors.Is(context.Cause(ctx), errStopped):
+		return ended(CodeCancelled, "the execution was cancelled before the action had ended")
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ended(CodeCancelled, "the caller left before the action had ended")
 	}

@@ -53,6 +53,8 @@ func (r *Runner) judge(ctx context.Context, call *call, exit agent.Exit, out *ou
 		return r.timedOut(call, true)
 	case exit.OutOfMemory:
 		return ran(CodeOutOfMemory, outOfMemory(call.action.Limits.Or(r.Limits.Defaults)))
+	case exit.Incomplete:
+		return ran(CodeInstanceLost, "the end of the action's output was lost, or a process of it could not be killed")
 	case exit.Code != 0:
 		return ran(CodeActionFailed, fmt.Sprintf("the action ended with exit code %d", exit.Code))
 	case out.stdout.total() > out.resultLimit:

@@ -18,9 +18,13 @@ type Live struct {
 // NewLive returns one without any execution.
 func NewLive() *Live { return &Live{running: make(map[string]*Running)} }
 
-// Begin takes an execution in, until End. cancel ends it.
-func (l *Live) Begin(x *Execution, limits Limits, cancel context.CancelCauseFunc) *Running {
+// Begin takes an execution in, until End. cancel ends it; prepare sets its output
+// up before anybody can follow it.
+func (l *Live) Begin(x *Execution, limits Limits, cancel context.CancelCauseFunc, prepare ...func(*output)) *Running {
 	r := newRunning(x, limits, cancel)
+	for _, f := range prepare {
+		f(r.out)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.running[x.ID] = r

@@ -59,11 +59,12 @@ func (s *stream) keep(p []byte) {
 	s.news.raise()
 }
 
-// end takes what the mask held back. It may be called again where nothing came
-// before.
-func (s *stream) end(dropped int64) {
+// end takes what the mask held back. cut says that there was or may have been more:
+// then what could be the beginning of a secret is masked. It may be called again
+// where nothing came before.
+func (s *stream) end(dropped int64, cut bool) {
 	s.dropped = dropped
-	s.masked.End(dropped > 0, s.keep)
+	s.masked.End(cut || dropped > 0, s.keep)
 }
 
 // total is how much the program has printed.

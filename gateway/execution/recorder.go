@@ -52,8 +52,8 @@ func NewRecorder(store Store, retention Retention, log *slog.Logger) *Recorder {
 }
 
 // Begin takes an execution that cancel ends. Record has to follow.
-func (r *Recorder) Begin(x *Execution, limits Limits, cancel context.CancelCauseFunc) *Running {
-	return r.live.Begin(x, limits, cancel)
+func (r *Recorder) Begin(x *Execution, limits Limits, cancel context.CancelCauseFunc, prepare ...func(*output)) *Running {
+	return r.live.Begin(x, limits, cancel, prepare...)
 }
 
 // abandon records an execution as failed that has come to no end.

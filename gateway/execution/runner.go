@@ -98,11 +98,12 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	call.running = r.Recorder.Begin(call.execution, r.Limits, cancel)
-	call.running.out.hide(call.masker)
-	if call.action.Warm.Isolation == runtimes.IsolationWorker {
-		call.running.out.ofHandler()
-	}
+	call.running = r.Recorder.Begin(call.execution, r.Limits, cancel, func(out *output) { // before anybody can follow it
+		out.hide(call.masker)
+		if call.action.Warm.Isolation == runtimes.IsolationWorker {
+			out.ofHandler()
+		}
+	})
 	defer r.Recorder.abandon(call.running) // after a panic: it would run for ever
 	if request.Accepted != nil {
 		request.Accepted()
@@ -157,8 +158,9 @@ func (r *Runner) execute(ctx, waiting context.Context, call *call, plan *plan, o
 			started:  err == nil || errors.Is(err, agent.ErrLost),
 		}, err
 	})
-	out.stdout.end(exit.StdoutDropped)
-	out.stderr.end(exit.StderrDropped)
+	cut := err != nil || exit.Signal != 0 || exit.Incomplete
+	out.stdout.end(exit.StdoutDropped, cut)
+	out.stderr.end(exit.StderrDropped, cut)
 	return exit, err
 }
 

@@ -90,8 +90,17 @@ func (c *call) mask(reply *agent.Reply) {
 	}
 	reply.Result = c.masker.Bytes(reply.Result)
 	if f := reply.Failure; f != nil {
-		reply.Failure = &agent.CallFailure{
-			Type: c.masker.String(f.Type), Message: c.masker.String(f.Message), Traceback: c.masker.String(f.Traceback),
-		}
+		reply.Failure = &agent.CallFailure{Type: c.maskPart(f.Type), Message: c.maskPart(f.Message), Traceback: c.maskPart(f.Traceback)}
 	}
+}
+
+// shortestCut is less than what workers and agents cut the texts of failures to.
+const shortestCut = 200
+
+// maskPart masks a text that may have been cut before it came here.
+func (c *call) maskPart(text string) string {
+	if len(text) < shortestCut {
+		return c.masker.String(text)
+	}
+	return c.masker.Cut(text)
 }

@@ -94,7 +94,7 @@ func TestMaskedStreamsKnowWhatWasPrinted(t *testing.T) {
 	if _, err := out.stdout.Write([]byte("a-long-secret-of-some-bytes, a-long-secr")); err != nil {
 		t.Fatal(err)
 	}
-	out.stdout.end(15)
+	out.stdout.end(15, false)
 	if got := out.stdout.kept.String(); got != "[MASKED], [MASKED]" || out.stdout.total() != 55 {
 		t.Errorf("kept %q of %d bytes, want both masked of 55", got, out.stdout.total())
 	}

@@ -109,14 +109,20 @@ func (m *Masker) link() {
 }
 
 // String masks a whole text.
-func (m *Masker) String(text string) string {
+func (m *Masker) String(text string) string { return m.text(text, false) }
+
+// Cut masks a text whose end may be missing: what could be the beginning of a
+// secret there is masked, too.
+func (m *Masker) Cut(text string) string { return m.text(text, true) }
+
+func (m *Masker) text(text string, cut bool) string {
 	if m == nil {
 		return text
 	}
 	var out strings.Builder
 	s := m.Stream()
 	s.Write([]byte(text), func(b []byte) { out.Write(b) })
-	s.End(false, func(b []byte) { out.Write(b) })
+	s.End(cut, func(b []byte) { out.Write(b) })
 	return out.String()
 }
 

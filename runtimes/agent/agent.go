@@ -122,6 +122,9 @@ type Exit struct {
 	TimedOut    bool
 	Cancelled   bool // ctx ended, and the program was still running
 	OutOfMemory bool // the kernel killed something in the container meanwhile
+	// Incomplete says that the end of its output was lost, or that a process of it
+	// could not be killed: whatever its code, it is no success.
+	Incomplete bool
 	// Bytes that were not delivered: beyond the limit, or refused by the writer.
 	StdoutDropped, StderrDropped int64
 	// Reusable is false where something of the execution is left in the

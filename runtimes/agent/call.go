@@ -84,6 +84,9 @@ func (w *Worker) Call(ctx context.Context, c Call, out Output) (Reply, error) {
 func (w *Worker) call(ctx context.Context, c *Call, out Output) (Reply, error) {
 	stdout, stderr := capture{w: out.Stdout, left: c.StdoutLimit}, capture{w: out.Stderr, left: c.StderrLimit}
 	items := capture{w: out.Items, left: c.ItemsLimit}
+	if len(c.Secrets) > 0 {
+		w.keepSecrets()
+	}
 	w.direct(&stdout, &stderr)
 	begin := time.Now()
 	var r Reply
@@ -106,6 +109,13 @@ func (w *Worker) call(ctx context.Context, c *Call, out Output) (Reply, error) {
 	r.Duration = time.Since(begin)
 	r.StdoutDropped, r.StderrDropped, r.ItemsDropped = stdout.dropped, stderr.dropped, items.dropped
 	return r, err
+}
+
+// keepSecrets gives what comes by descriptors 1 and 2 to no call any more.
+func (w *Worker) keepSecrets() {
+	w.mu.Lock()
+	w.secretive = true
+	w.mu.Unlock()
 }
 
 // direct says where output goes from now on.

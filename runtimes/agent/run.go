@@ -67,7 +67,7 @@ func (r *run) finish(payload []byte) (over bool, err error) {
 		return false, fmt.Errorf("%w: exit message with a value out of range", ErrProtocol)
 	}
 	r.exit = Exit{
-		Via: Via(e.Via), Code: e.Code, Signal: e.Signal, TimedOut: e.TimedOut, Cancelled: e.Cancelled, OutOfMemory: e.OutOfMemory,
+		Via: Via(e.Via), Code: e.Code, Signal: e.Signal, TimedOut: e.TimedOut, Cancelled: e.Cancelled, OutOfMemory: e.OutOfMemory, Incomplete: e.Incomplete,
 		StdoutDropped: e.StdoutDropped + r.stdout.lost(), StderrDropped: e.StderrDropped + r.stderr.lost(),
 		Reusable: e.Reusable, Reason: bounded(e.Reason), Duration: e.Duration,
 	}

@@ -37,6 +37,7 @@ type Worker struct {
 	// connection's reader, and goes where the running call's output goes.
 	mu             sync.Mutex
 	stdout, stderr *capture // nil between calls
+	secretive      bool     // a call had secrets
 
 	closing sync.Once
 	done    chan struct{} // closed by the connection's reader
@@ -226,7 +227,9 @@ func (s stray) take(p []byte) error {
 	if s.stderr {
 		to = s.w.stderr
 	}
-	if to != nil { // nobody's output otherwise
+	// Nobody's output between calls. And it may be late, and another call's: what
+	// could hold that one's secrets is given to none.
+	if to != nil && !s.w.secretive {
 		to.take(p)
 	}
 	return nil

@@ -328,7 +328,8 @@ def failure(error):
         text = f"{name}: the traceback can't be had: {type(fault).__name__}\n"
     room = 32 << 10
     while True:
-        data = encode_ascii({"type": name[:256], "message": message[:4 << 10], "traceback": text[-room:]}).encode()
+        end = text if len(text) <= room else text[-room:].partition("\n")[2]  # whole lines: half a secret can't be masked
+        data = encode_ascii({"type": name[:256], "message": message[:4 << 10], "traceback": end}).encode()
         if len(data) <= MAX_FAILURE or room == 0:
             return data if len(data) <= MAX_FAILURE else b'{"type":"Exception","message":"","traceback":""}'
         room, message = room // 2, message[:room // 8]

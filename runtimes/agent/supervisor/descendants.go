@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -55,7 +54,7 @@ func (d descendants) kill(leader int) error {
 			return nil
 		}
 		if time.Now().After(limit) {
-			return errors.New("processes are left that can't be killed")
+			return errUnkilled
 		}
 		select {
 		case <-d.children.changed:

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -9,8 +10,13 @@ import (
 	"attune/runtimes/agent/wire"
 )
 
-// drainTime bounds the wait for the end of output after everything was killed.
-const drainTime = 500 * time.Millisecond
+// Bounds of the wait for the end of output after everything was killed.
+const (
+	drainTime = 500 * time.Millisecond
+	// readTime is for output that nobody can add to any more, but that a busy
+	// gateway reads slowly.
+	readTime = 1500 * time.Millisecond
+)
 
 // execution is one program's run, or a worker's life.
 type execution struct {
@@ -45,6 +51,11 @@ func (e *execution) forget() {
 	}
 }
 
+// over tells that the execution was killed, or its time is up, before it began.
+func (e *execution) over() bool {
+	return len(e.kills) > 0 || !e.deadline.IsZero() && !time.Now().Before(e.deadline)
+}
+
 // stop asks for an early end.
 func (e *execution) stop(grace time.Duration) {
 	select {
@@ -66,15 +77,19 @@ func (s *supervisor) execute(e *execution) {
 	before := s.oom.kills()
 	p, fault := s.start(e)
 	used, leader := e.place, 0
-	if fault != nil {
+	switch {
+	case fault != nil:
 		x.Code, x.StartError = fault.code, fault.reason
-	} else {
+	case p == nil:
+		x.Code, x.Signal = 128+int(syscall.SIGTERM), int(syscall.SIGTERM)
+		x.TimedOut, x.Cancelled = len(e.kills) == 0, len(e.kills) > 0
+	default:
 		x.Via, used, leader = p.via, p.place, p.pid
 		s.wait(e, p, x)
 	}
 	left := s.clear(used, leader)
 	if p != nil {
-		s.finish(e, p, x)
+		s.finish(e, p, x, left)
 	}
 	x.OutOfMemory = s.oom.kills() > before
 	x.Lost = x.Lost && !x.OutOfMemory // which says why
@@ -88,7 +103,7 @@ func (s *supervisor) execute(e *execution) {
 	case x.Reason == "":
 		x.Reusable = true
 	}
-	if p != nil && p.release != nil {
+	if p != nil && p.release != nil && left == nil { // or its uid would meet who is left
 		p.release()
 	}
 }
@@ -123,7 +138,7 @@ func (s *supervisor) wait(e *execution, p *program, x *wire.Exit) {
 }
 
 // finish collects status and output once everything was killed.
-func (s *supervisor) finish(e *execution, p *program, x *wire.Exit) {
+func (s *supervisor) finish(e *execution, p *program, x *wire.Exit, left error) {
 	select {
 	case <-p.exited:
 		x.Code, x.Signal = exitCode(p.status)
@@ -133,9 +148,15 @@ func (s *supervisor) finish(e *execution, p *program, x *wire.Exit) {
 	case <-time.After(drainTime):
 		x.Code, x.Signal, x.Reason = 128+int(syscall.SIGKILL), int(syscall.SIGKILL), "the program can't be killed"
 	}
-	if !p.join(time.Now().Add(drainTime)) {
+	limit := readTime
+	if left != nil || !s.isolated {
+		limit = drainTime
+	}
+	p.join(time.Now().Add(limit))
+	if e.stdout.cut || e.stderr.cut {
 		x.Reason = "output did not end with the program"
 	}
+	x.Incomplete = e.stdout.cut || e.stderr.cut || errors.Is(left, errUnkilled)
 	x.StdoutDropped, x.StderrDropped = e.stdout.dropped, e.stderr.dropped
 }
 
@@ -175,14 +196,12 @@ func (s *supervisor) connect(e *execution, p *program) {
 }
 
 // join waits for the pipes' goroutines. With everybody dead they end by
-// themselves; the limit is for a process that can't be killed. False says that
-// output was cut off.
-func (p *program) join(limit time.Time) bool {
+// themselves; the limit is for a process that can't be killed.
+func (p *program) join(limit time.Time) {
 	for _, f := range []*os.File{p.stdin, p.stdout, p.stderr} {
 		if f != nil {
 			f.SetDeadline(limit) // of a file that is closed already, maybe
 		}
 	}
 	p.pipes.Wait()
-	return time.Now().Before(limit)
 }

@@ -174,7 +174,7 @@ func (j *janitor) kill(uid int) error {
 			return err
 		}
 		if time.Now().After(limit) {
-			return errors.New("processes are left that can't be killed")
+			return errUnkilled
 		}
 		select {
 		case <-j.children.changed:

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 type pump struct {
 	kind    wire.Type
 	dropped int64         // bytes that were not forwarded
+	cut     bool          // the end of the output was not seen
 	every   time.Duration // limit is what may come in such a time, for one that has no end; 0 = in all
 }
 
@@ -43,6 +45,7 @@ func (p *pump) run(from *os.File, limit int64, stream uint32, send func(wire.Typ
 		left -= take
 		p.dropped += int64(n) - take
 		if err != nil {
+			p.cut = err != io.EOF
 			return
 		}
 	}

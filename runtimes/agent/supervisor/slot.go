@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,9 @@ type place struct {
 
 // slot is a place for one execution or worker at a time.
 type slot struct{ place }
+
+// errUnkilled says that an execution goes on though it should be over.
+var errUnkilled = errors.New("processes are left that can't be killed")
 
 // cleaner does what only user code's own uid can do.
 type cleaner interface {

@@ -20,13 +20,16 @@ type startFault struct {
 }
 
 // start makes the process of an execution, in the way that was asked for where
-// that is possible.
+// that is possible. Neither a program nor a fault: it was over before.
 func (s *supervisor) start(e *execution) (*program, *startFault) {
 	defer e.forget() // the program has its own
 	if e.Secrets == nil && e.Via != wire.ViaExec && s.stock != nil {
 		if p, fault := s.fromStock(e); p != nil || fault != nil {
 			return p, fault
 		}
+	}
+	if e.over() {
+		return nil, nil
 	}
 	return s.exec(e)
 }

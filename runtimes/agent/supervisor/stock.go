@@ -154,7 +154,11 @@ func (k *stock) watch(p *stocked) {
 		p.close()
 		if left := k.s.clearUnused(p); left != nil {
 			k.s.notice("a stocked process left something: %v", left)
-			k.changed() // its place is given up
+			k.mu.Lock()
+			k.failures++ // its place is given up
+			k.announce()
+			k.mu.Unlock()
+			k.changed()
 			return
 		}
 		reason := "it ended by itself"

@@ -84,7 +84,8 @@ type Exit struct {
 	OutOfMemory   bool          `json:"out_of_memory,omitempty"`
 	StdoutDropped int64         `json:"stdout_dropped,omitempty"`
 	StderrDropped int64         `json:"stderr_dropped,omitempty"`
-	Lost          bool          `json:"lost,omitempty"` // nobody knows how the program ended; Code means nothing
+	Incomplete    bool          `json:"incomplete,omitempty"` // output was lost, or a process of it goes on
+	Lost          bool          `json:"lost,omitempty"`       // nobody knows how the program ended; Code means nothing
 	Reusable      bool          `json:"reusable"`
 	Reason        string        `json:"reason,omitempty"`
 	Duration      time.Duration `json:"duration_ns"`
