@@ -18,6 +18,7 @@ func newCopyRig(t *testing.T, l leases) (r *rig, source string) {
 	donor := r.gateway(nil)
 	source = r.readyBy(donor, r.packOf("donor", 1), r.soon()).Got
 	donor.close()
+	<-donor.dead // or it would be closed again with those that live
 	return r, source
 }
 
