@@ -56,6 +56,7 @@ func newChaos(t *testing.T, s schedule) *chaos {
 			c.readyBy(donor, c.packOf(fmt.Sprint("donor", n), n+1), c.soon())
 		}
 		donor.close()
+		<-donor.dead // or it would be closed again with those that live
 	}
 	for range s.gateways {
 		c.gateways = append(c.gateways, c.gateway(nil))
