@@ -430,10 +430,11 @@ func TestWaitingChildIsKilled(t *testing.T) {
 	waitForChild(t, parent, "parent.py", 1)
 	for limit := time.Now().Add(10 * time.Second); ; {
 		got := run(t, i, script(agent.ViaParent, "life.py", "5"))
-		if got.Code != 5 || !got.Reusable {
+		late := got.Signal == 9 && time.Now().Before(limit) // the agent had not heard of its end yet
+		if got.Code != 5 && !late || !got.Reusable {
 			t.Fatalf("Execute() = %+v", got)
 		}
-		if got.Via == agent.ViaParent {
+		if got.Via == agent.ViaParent && !late {
 			break
 		}
 		if time.Now().After(limit) {
