@@ -7,6 +7,8 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+
+	"attune/gateway/key"
 )
 
 // route is one line of the table below.
@@ -14,6 +16,7 @@ type route struct {
 	method  string // GET is also HEAD
 	pattern string
 	handle  func(*fiber.Ctx, *call) error
+	verb    string   // what a key must be allowed somewhere; the handler asks for its resource by allow. Empty = open to all
 	query   []string // the parameters that it has; any other is refused
 	health  bool     // answers while draining, logged at debug level
 }
@@ -31,36 +34,36 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
 
-		{method: "POST", pattern: "/invoke/:ref", handle: s.invoke, query: []string{"timeout", "stream"}},
+		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream"}},
 
-		{method: "GET", pattern: "/api/v1/packs", handle: s.listPacks},
-		{method: "POST", pattern: "/api/v1/packs/register", handle: s.registerPack},
-		{method: "GET", pattern: "/api/v1/packs/:ref", handle: s.showPack},
-		{method: "GET", pattern: "/api/v1/packs/:ref/actions", handle: s.listPackActions},
-		{method: "GET", pattern: "/api/v1/packs/:ref/secrets", handle: s.listSecrets},
-		{method: "PUT", pattern: "/api/v1/packs/:ref/secrets/:name", handle: s.setSecret},
-		{method: "DELETE", pattern: "/api/v1/packs/:ref/secrets/:name", handle: s.deleteSecret},
+		{method: "GET", pattern: "/api/v1/packs", verb: key.Read, handle: s.listPacks},
+		{method: "POST", pattern: "/api/v1/packs/register", verb: key.Operate, handle: s.registerPack},
+		{method: "GET", pattern: "/api/v1/packs/:ref", verb: key.Read, handle: s.showPack},
+		{method: "GET", pattern: "/api/v1/packs/:ref/actions", verb: key.Read, handle: s.listPackActions},
+		{method: "GET", pattern: "/api/v1/packs/:ref/secrets", verb: key.Operate, handle: s.listSecrets},
+		{method: "PUT", pattern: "/api/v1/packs/:ref/secrets/:name", verb: key.Operate, handle: s.setSecret},
+		{method: "DELETE", pattern: "/api/v1/packs/:ref/secrets/:name", verb: key.Operate, handle: s.deleteSecret},
 
-		{method: "GET", pattern: "/api/v1/actions", handle: s.listActions},
-		{method: "GET", pattern: "/api/v1/actions/:ref", handle: s.showAction},
+		{method: "GET", pattern: "/api/v1/actions", verb: key.Read, handle: s.listActions},
+		{method: "GET", pattern: "/api/v1/actions/:ref", verb: key.Read, handle: s.showAction},
 
-		{method: "GET", pattern: "/api/v1/environments", handle: s.listEnvironments},
-		{method: "POST", pattern: "/api/v1/environments/prune", handle: s.pruneEnvironments},
-		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime", handle: s.showEnvironment},
-		{method: "DELETE", pattern: "/api/v1/environments/:pack/:runtime", handle: s.removeEnvironment},
-		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime/log", handle: s.showEnvironmentLog},
-		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime/events", handle: s.watchEnvironment},
-		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/build", handle: s.buildEnvironment},
-		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rebuild", handle: s.rebuildEnvironment},
-		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rollback", handle: s.rollbackEnvironment},
-		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/verify", handle: s.verifyEnvironment},
+		{method: "GET", pattern: "/api/v1/environments", verb: key.Read, handle: s.listEnvironments},
+		{method: "POST", pattern: "/api/v1/environments/prune", verb: key.Operate, handle: s.pruneEnvironments},
+		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime", verb: key.Read, handle: s.showEnvironment},
+		{method: "DELETE", pattern: "/api/v1/environments/:pack/:runtime", verb: key.Operate, handle: s.removeEnvironment},
+		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime/log", verb: key.Read, handle: s.showEnvironmentLog},
+		{method: "GET", pattern: "/api/v1/environments/:pack/:runtime/events", verb: key.Read, handle: s.watchEnvironment},
+		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/build", verb: key.Operate, handle: s.buildEnvironment},
+		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rebuild", verb: key.Operate, handle: s.rebuildEnvironment},
+		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rollback", verb: key.Operate, handle: s.rollbackEnvironment},
+		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/verify", verb: key.Operate, handle: s.verifyEnvironment},
 
-		{method: "GET", pattern: "/api/v1/executions", handle: s.listExecutions,
+		{method: "GET", pattern: "/api/v1/executions", verb: key.Read, handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
-		{method: "GET", pattern: "/api/v1/executions/:id", handle: s.showExecution},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", handle: s.showStdout, query: []string{"follow"}},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", handle: s.showStderr, query: []string{"follow"}},
-		{method: "POST", pattern: "/api/v1/executions/:id/cancel", handle: s.cancelExecution},
+		{method: "GET", pattern: "/api/v1/executions/:id", verb: key.Read, handle: s.showExecution},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", verb: key.Read, handle: s.showStdout, query: []string{"follow"}},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", verb: key.Read, handle: s.showStderr, query: []string{"follow"}},
+		{method: "POST", pattern: "/api/v1/executions/:id/cancel", verb: key.Operate, handle: s.cancelExecution},
 	}
 }
 
