@@ -34,10 +34,13 @@ const (
 var scopeGrammar = regexp.MustCompile(
 	`^(admin|invoke:(\*|[a-z][a-z0-9_-]{0,62}\.(\*|[a-z][a-z0-9_-]{0,62}))|(read|operate):(\*|[a-z][a-z0-9_-]{0,62}))$`)
 
+// ScopeGrammar is that, in words.
+const ScopeGrammar = "admin, invoke:*, invoke:PACK.*, invoke:PACK.ACTION, read:*, read:PACK, operate:* or operate:PACK"
+
 // ParseScope checks a scope's spelling.
 func ParseScope(text string) (Scope, error) {
 	if !scopeGrammar.MatchString(text) {
-		return "", fmt.Errorf("%q is no scope: there is admin, invoke:*, invoke:PACK.*, invoke:PACK.ACTION, read:*, read:PACK, operate:*, operate:PACK", clip(text))
+		return "", fmt.Errorf("%q is no scope: write %s", clip(text), ScopeGrammar)
 	}
 	return Scope(text), nil
 }
