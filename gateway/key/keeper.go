@@ -26,15 +26,18 @@ const readTimeout = 5 * time.Second
 
 // Keeper holds the present ring and keeps it as the store has it: after each
 // change of its own, and every two seconds because of others. While the store is
-// away, the last ring goes on. Safe for concurrent use.
+// away, the last ring goes on. A store that has forgotten its keys opens nothing:
+// only revoking the last key here does. Safe for concurrent use.
 type Keeper struct {
 	store Store
 	log   *slog.Logger
 	every time.Duration
+	path  string // of the copy; empty = none
 	ring  atomic.Pointer[Ring]
 
-	mu   sync.Mutex // of changes: each is checked against what is there; and of readings: an older one never replaces a newer
-	away bool       // the last reading has failed
+	mu      sync.Mutex // of changes: each is checked against what is there; and of readings: an older one never replaces a newer
+	away    bool       // the last reading has failed
+	written []byte     // what the copy holds
 }
 
 // NewKeeper returns a keeper that has not read its store yet.
@@ -63,8 +66,25 @@ func (k *Keeper) load(ctx context.Context) (*Ring, error) {
 		return nil, fmt.Errorf("read API keys: %w", err)
 	}
 	ring := NewRing(keys...)
-	k.ring.Store(ring)
+	if before := k.ring.Load(); len(keys) == 0 && before != nil && before.Needed() {
+		ring.lost = true
+		if !before.lost {
+			k.log.Error("all API keys are gone from their store, and one is needed still: make it by attune key create --local", slog.String("remembered", k.path))
+		}
+	}
+	k.serve(ring)
 	return ring, nil
+}
+
+// serve makes a ring the present one, for who has mu.
+func (k *Keeper) serve(ring *Ring) {
+	k.ring.Store(ring)
+	if ring.lost {
+		return // the copy knows better
+	}
+	if err := k.remember(ring); err != nil { // the keys are good all the same
+		k.log.Warn("API keys can't be copied for a start without their store", slog.Any("error", err))
+	}
 }
 
 // Run reads the store again and again until ctx ends; then it returns nil.
@@ -116,7 +136,7 @@ func (k *Keeper) Create(ctx context.Context, o Order) (Key, string, error) {
 	if err := k.store.Put(ctx, made); err != nil {
 		return Key{}, "", err
 	}
-	k.ring.Store(NewRing(append(ring.values(), made)...))
+	k.serve(NewRing(append(ring.values(), made)...))
 	return made, token, nil
 }
 
@@ -139,7 +159,7 @@ func (k *Keeper) Revoke(ctx context.Context, id string) error {
 	if err := k.store.Delete(ctx, id); err != nil {
 		return err
 	}
-	k.ring.Store(NewRing(slices.DeleteFunc(ring.values(), func(other Key) bool { return other.ID == id })...))
+	k.serve(NewRing(slices.DeleteFunc(ring.values(), func(other Key) bool { return other.ID == id })...))
 	return nil
 }
 

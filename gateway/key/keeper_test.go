@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,6 +164,110 @@ func TestRingThatWasNeverRead(t *testing.T) {
 	}
 	if _, _, err := k.Create(t.Context(), admin); err == nil {
 		t.Error("Create() error = nil")
+	}
+}
+
+// A gateway that starts without its store knows the keys that it knew before.
+func TestRecall(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "api-keys.json")
+	store := keytest.NewMemory()
+	k := key.NewKeeper(store, slog.New(slog.DiscardHandler))
+	k.Remember(path)
+	if err := k.Recall(); !errors.Is(err, os.ErrNotExist) || k.Ring() != nil {
+		t.Errorf("Recall() of nothing error = %v", err)
+	}
+	if err := k.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	recalled := func() *key.Ring {
+		again := key.NewKeeper(store, slog.New(slog.DiscardHandler))
+		again.Remember(path)
+		if err := again.Recall(); err != nil {
+			t.Fatalf("Recall() error = %v", err)
+		}
+		return again.Ring()
+	}
+	if recalled().Len() != 0 {
+		t.Error("there are keys before any was made")
+	}
+	_, token := mustCreate(t, k, admin)
+	app, gone := mustCreate(t, k, caller)
+	if _, err := recalled().Authenticate(gone, time.Now()); err != nil {
+		t.Errorf("Authenticate() error = %v", err)
+	}
+	if err := k.Revoke(t.Context(), app.ID); err != nil {
+		t.Fatal(err)
+	}
+	ring := recalled()
+	if _, err := ring.Authenticate(token, time.Now()); err != nil {
+		t.Errorf("Authenticate() error = %v", err)
+	}
+	if _, err := ring.Authenticate(gone, time.Now()); !errors.Is(err, key.ErrUnknown) {
+		t.Errorf("Authenticate() of a revoked key error = %v, want ErrUnknown", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the copy = %v, %v, want mode 0600", info, err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(content), token[len("attune_")+27:]) {
+		t.Errorf("the copy holds a token, %v", err)
+	}
+	for _, damaged := range []string{"", "{", `[{"id":"x"}]`, "[1]"} {
+		if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again := key.NewKeeper(store, slog.New(slog.DiscardHandler))
+		again.Remember(path)
+		if err := again.Recall(); err == nil || again.Ring() != nil {
+			t.Errorf("Recall() of %q error = nil", damaged)
+		}
+	}
+}
+
+// A store that has lost its keys opens nothing, not after a restart either; one
+// whose last key was revoked does.
+func TestForgetfulStore(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "api-keys.json")
+	start := func(store key.Store) *key.Keeper {
+		k := key.NewKeeper(store, slog.New(slog.DiscardHandler))
+		k.Remember(path)
+		if err := k.Recall(); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := k.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	store := keytest.NewMemory()
+	k := start(store)
+	if k.Ring().Needed() {
+		t.Error("a key is needed before there is one")
+	}
+	made, _ := mustCreate(t, k, admin)
+	if err := store.Delete(t.Context(), made.ID); err != nil { // as nobody would by the gateway
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := k.Load(t.Context()); err != nil || !k.Ring().Needed() || k.Ring().Len() != 0 {
+			t.Errorf("Load() = %v; a key is needed: %t, of %d", err, k.Ring().Needed(), k.Ring().Len())
+		}
+	}
+	if k = start(store); !k.Ring().Needed() {
+		t.Error("after a restart no key is needed")
+	}
+	made, _ = mustCreate(t, mustKeep(t, store), admin) // attune key create --local
+	if err := k.Load(t.Context()); err != nil || k.Ring().Len() != 1 {
+		t.Errorf("Load() = %v, %d keys, want the new one", err, k.Ring().Len())
+	}
+	if err := k.Revoke(t.Context(), made.ID); err != nil || k.Ring().Needed() {
+		t.Errorf("Revoke() = %v; a key is needed: %t", err, k.Ring().Needed())
+	}
+	if k = start(store); k.Ring().Needed() {
+		t.Error("after a restart a key is needed that was revoked")
 	}
 }
 

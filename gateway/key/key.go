@@ -136,7 +136,10 @@ func parse(token string) (id string, hash [sha256.Size]byte, ok bool) {
 
 // Ring is what authenticates: an immutable set of keys. Replacing it is how a
 // key comes and goes.
-type Ring struct{ keys map[string]*Key }
+type Ring struct {
+	keys map[string]*Key
+	lost bool // there were keys, and nobody has revoked them
+}
 
 // NewRing holds keys.
 func NewRing(keys ...Key) *Ring {
@@ -149,6 +152,10 @@ func NewRing(keys ...Key) *Ring {
 
 // Len is how many keys there are, expired ones too.
 func (r *Ring) Len() int { return len(r.keys) }
+
+// Needed tells whether a key is needed: from the first one on, until the last one
+// is revoked.
+func (r *Ring) Needed() bool { return len(r.keys) > 0 || r.lost }
 
 // Keys are all keys, oldest first.
 func (r *Ring) Keys() []*Key {
