@@ -119,7 +119,7 @@ func (p *Pools) Acquire(ctx context.Context, shape *Shape) (*Slot, time.Duration
 // those that run in its other slots.
 func (p *Pools) Release(slot *Slot, reusable bool, service time.Duration) {
 	pool := slot.instance.pool
-	if reusable && !slot.spoiled && slot.needsWorker() && !pool.once && p.spawn(func() { pool.reemploy(slot, service) }) {
+	if reusable && !slot.spoiled && slot.needsWorker() && !pool.once && pool.reemploy(slot, service) {
 		return
 	}
 	pool.release(slot, reusable && !slot.spoiled, service)
