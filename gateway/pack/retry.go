@@ -46,7 +46,8 @@ type retryFile struct {
 }
 
 func (r retryFile) read(doc *strictyaml.Document) Retry {
-	retry := Retry{Attempts: defaultAttempts, Min: defaultRetryMin, Max: defaultRetryMax, On: r.On}
+	retry := DefaultRetry()
+	retry.On = r.On
 	if r.Attempts != nil {
 		if *r.Attempts < 1 || *r.Attempts > maxAttempts {
 			doc.Faultf(at("retry", "attempts"), "retry.attempts must be a number from 1 to %d", maxAttempts)
@@ -78,4 +79,9 @@ func pause(doc *strictyaml.Document, key, text string) time.Duration {
 		return 0
 	}
 	return duration
+}
+
+// DefaultRetry is what an action gets that says nothing.
+func DefaultRetry() Retry {
+	return Retry{Attempts: defaultAttempts, Min: defaultRetryMin, Max: defaultRetryMax}
 }

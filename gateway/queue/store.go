@@ -47,9 +47,10 @@ type Store interface {
 	// Again puts a job back, to be claimed after a while. Uncounted, the claim
 	// was no attempt. ErrLost.
 	Again(ctx context.Context, c Claim, x *execution.Execution, after time.Duration, uncounted bool) error
-	// Cancel removes a job that waits, for which x is the record, and reports
-	// true; of one that is claimed it tells the owner by Renew. ErrNoJob.
-	Cancel(ctx context.Context, x *execution.Execution) (removed bool, err error)
+	// Cancel ends a job that waits, for which x is the record, and reports true; of
+	// one that is claimed it tells the owner by Renew. With keep the ended job is
+	// left to be removed by who claims it next. ErrNoJob.
+	Cancel(ctx context.Context, x *execution.Execution, keep bool) (ended bool, err error)
 
 	// Find returns a job that waits, is claimed or dead, or that has ended
 	// without success. ErrNoJob.

@@ -176,8 +176,8 @@ func (j *Jobs) Again(ctx context.Context, c queue.Claim, x *execution.Execution,
 }
 
 // Cancel implements queue.Store.
-func (j *Jobs) Cancel(ctx context.Context, x *execution.Execution) (removed bool, err error) {
-	reply, err := j.run(ctx, "cancel", cancelScript, x)
+func (j *Jobs) Cancel(ctx context.Context, x *execution.Execution, keep bool) (ended bool, err error) {
+	reply, err := j.run(ctx, "cancel", cancelScript, x, flag(keep))
 	if err != nil {
 		return false, err
 	}

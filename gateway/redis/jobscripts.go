@@ -243,21 +243,27 @@ put(id, tonumber(ARGV[3]))
 return 1
 `)
 
-// cancelScript removes a job that waits, and marks one that is claimed.
+// cancelScript ends a job that waits, and marks one that is claimed.
 //
 //	KEYS[1]   prefix of all keys
-//	ARGV[1…]  of save
-//	returns   1 removed, 2 marked, 0 there is none
+//	ARGV[1]   1: the ended job stays in line
+//	ARGV[2…]  of save
+//	returns   1 ended, 2 marked, 0 there is none
 var cancelScript = goredis.NewScript(jobs + `
-local id = ARGV[1]
+local id = ARGV[2]
 local is = redis.call('HMGET', job(id), 'state', 'lane', 'ended', 'entry')
 if not is[1] or is[1] == 'dead' or is[3] then return 0 end
 if is[1] == 'claimed' then
   redis.call('HSET', job(id), 'cancelled', 1)
   return 2
 end
-save(1)
+save(2)
 leave(id, is[2])
+if ARGV[1] == '1' then
+  redis.call('HSET', job(id), 'ended', 1)
+  line(id, now())
+  return 1
+end
 count('all', -1)
 redis.call('HSET', prefix .. '` + recordName + `' .. id, 'job', is[4])
 redis.call('DEL', job(id))

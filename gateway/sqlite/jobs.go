@@ -194,7 +194,7 @@ func (j *Jobs) Again(ctx context.Context, c queue.Claim, x *execution.Execution,
 }
 
 // Cancel implements queue.Store.
-func (j *Jobs) Cancel(ctx context.Context, x *execution.Execution) (removed bool, err error) {
+func (j *Jobs) Cancel(ctx context.Context, x *execution.Execution, keep bool) (ended bool, err error) {
 	row, err := rowOf(x)
 	if err != nil {
 		return false, fmt.Errorf("cancel job: %w", err)
@@ -211,11 +211,18 @@ func (j *Jobs) Cancel(ctx context.Context, x *execution.Execution) (removed bool
 			_, err := tx.ExecContext(ctx, `UPDATE jobs SET cancelled = 1 WHERE id = ?`, x.ID)
 			return err
 		}
-		removed = true
-		return errors.Join(j.save(ctx, tx, row), remove(ctx, tx, x.ID, true))
+		ended = true
+		if err := j.save(ctx, tx, row); err != nil {
+			return err
+		}
+		if keep {
+			_, err := tx.ExecContext(ctx, `UPDATE jobs SET ended = 1, state = ?, at = ? WHERE id = ?`, stateInLine, nowMS(), x.ID)
+			return err
+		}
+		return remove(ctx, tx, x.ID, true)
 	})
 	if err != nil {
 		return false, fmt.Errorf("cancel job: %w", classify(err))
 	}
-	return removed, nil
+	return ended, nil
 }

@@ -14,13 +14,13 @@ func testCancelWaiting(t *testing.T, p Pair) {
 	due, delayed := job("demo.run"), job("demo.run", func(a *queue.Addition) { a.NotBefore = time.Now().Add(time.Hour) })
 	p.mustAdd(t, due, delayed)
 	for _, a := range []queue.Addition{due, delayed} {
-		if removed, err := p.Jobs.Cancel(t.Context(), record(a.Entry, execution.StatusCancelled)); !removed || err != nil {
+		if removed, err := p.Jobs.Cancel(t.Context(), record(a.Entry, execution.StatusCancelled), false); !removed || err != nil {
 			t.Errorf("Cancel() = %v, %v, want true", removed, err)
 		}
 		if got := p.status(t, a.ID); got != execution.StatusCancelled {
 			t.Errorf("the execution is %s, want cancelled", got)
 		}
-		if _, err := p.Jobs.Cancel(t.Context(), record(a.Entry, execution.StatusCancelled)); !errors.Is(err, queue.ErrNoJob) {
+		if _, err := p.Jobs.Cancel(t.Context(), record(a.Entry, execution.StatusCancelled), false); !errors.Is(err, queue.ErrNoJob) {
 			t.Errorf("Cancel() again: error = %v, want ErrNoJob", err)
 		}
 		if found, err := p.Jobs.Find(t.Context(), a.ID); err != nil || string(found.Parameters) != string(a.Parameters) {
@@ -36,12 +36,30 @@ func testCancelWaiting(t *testing.T, p Pair) {
 	}
 }
 
+func testCancelKept(t *testing.T, p Pair) {
+	a := job("demo.run", func(a *queue.Addition) { a.NotBefore = time.Now().Add(time.Hour) })
+	p.mustAdd(t, a)
+	if ended, err := p.Jobs.Cancel(t.Context(), record(a.Entry, execution.StatusCancelled), true); !ended || err != nil {
+		t.Fatalf("Cancel() = %v, %v, want true", ended, err)
+	}
+	if got := p.status(t, a.ID); got != execution.StatusCancelled {
+		t.Errorf("the execution is %s, want cancelled", got)
+	}
+	c := p.claimOne(t, queue.Ask{Owner: "a"})
+	if c.ID != a.ID || !c.Ended {
+		t.Errorf("Claim() = %+v, want the ended job", c)
+	}
+	if err := p.Jobs.Done(t.Context(), c, record(a.Entry, execution.StatusCancelled)); err != nil {
+		t.Errorf("Done() error = %v", err)
+	}
+}
+
 func testCancelClaimed(t *testing.T, p Pair) {
 	a := job("demo.run")
 	p.mustAdd(t, a)
 	c := p.claimOne(t, queue.Ask{Owner: "a"})
 	cancelled := record(a.Entry, execution.StatusCancelled)
-	if removed, err := p.Jobs.Cancel(t.Context(), cancelled); removed || err != nil {
+	if removed, err := p.Jobs.Cancel(t.Context(), cancelled, false); removed || err != nil {
 		t.Fatalf("Cancel() of a claimed job = %v, %v, want false", removed, err)
 	}
 	if got := p.status(t, a.ID); got != execution.StatusQueued {
@@ -82,7 +100,7 @@ func testEnded(t *testing.T, p Pair) {
 	if err := p.Jobs.Note(t.Context(), c, record(a.Entry, execution.StatusSucceeded)); err != nil {
 		t.Fatalf("Note() error = %v", err)
 	}
-	if _, err := p.Jobs.Cancel(t.Context(), record(a.Entry, execution.StatusCancelled)); !errors.Is(err, queue.ErrNoJob) {
+	if _, err := p.Jobs.Cancel(t.Context(), record(a.Entry, execution.StatusCancelled), false); !errors.Is(err, queue.ErrNoJob) {
 		t.Errorf("Cancel() of what has ended: error = %v, want ErrNoJob", err)
 	}
 	c = p.eventually(t, queue.Ask{Owner: "b", Most: 1})

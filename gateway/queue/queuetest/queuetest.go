@@ -33,6 +33,7 @@ func Exercise(t *testing.T, open func(t *testing.T) Pair) {
 		"an action's claims are bounded":                  testActionBound,
 		"a key's claims are bounded":                      testKeyBound,
 		"a job that waits is cancelled at once":           testCancelWaiting,
+		"a cancelled job can stay to be told of":          testCancelKept,
 		"the owner is told of a cancelled claim":          testCancelClaimed,
 		"an end is kept until the job is removed":         testEnded,
 		"dead letters are listed, replaced and discarded": testLetters,
