@@ -142,6 +142,12 @@ var matrix = map[string]matrixRow{
 	"GET /api/v1/executions/:id/logs/stdout":            executionRow(key.Read),
 	"GET /api/v1/executions/:id/logs/stderr":            executionRow(key.Read),
 	"POST /api/v1/executions/:id/cancel":                executionRow(key.Operate),
+	"POST /api/v1/executions/execute":                   verbRow(key.Invoke),
+	"POST /api/v1/executions/:id/retry":                 retryRow(),
+	"GET /api/v1/dead":                                  listRow(),
+	"GET /api/v1/dead/:id":                              verbRow(key.Read),
+	"DELETE /api/v1/dead/:id":                           verbRow(key.Operate),
+	"POST /api/v1/dead/:id/redrive":                     verbRow(key.Operate),
 }
 
 // executionRow: a key that calls actions has executions of its own, and can't
@@ -149,6 +155,15 @@ var matrix = map[string]matrixRow{
 func executionRow(verb string) matrixRow {
 	row := verbRow(verb)
 	row["invoke-only"], row["other action"] = absent, absent
+	return row
+}
+
+// retryRow: who may see an execution and call its action.
+func retryRow() matrixRow {
+	row := executionRow(key.Read)
+	for _, caller := range []string{"read-only", "operator", "read-all", "operate-all"} {
+		row[caller] = barred
+	}
 	return row
 }
 
@@ -235,9 +250,11 @@ func (w *world) likeMissing(t *testing.T, r route, token, body string) {
 	t.Helper()
 	gone := strings.NewReplacer(
 		"/invoke/demo.echo", "/invoke/gone.echo", "packs/demo", "packs/gone", "actions/demo.echo", "actions/gone.echo",
-		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution,
+		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution, deadExecution, unknownExecution,
+		waitingExecution, unknownExecution,
 	).Replace(routeRows[r.method+" "+r.pattern].target)
 	sent := strings.ReplaceAll(routeRows[r.method+" "+r.pattern].body, "/packs/demo", "/packs/gone")
+	sent = strings.ReplaceAll(sent, "demo.echo", "gone.echo")
 	if status, got := w.status(t, r.method, gone, sent, token); status != absent || got != body {
 		t.Errorf("what is missing = %d %s, what is another's = %s", status, got, body)
 	}

@@ -14,6 +14,7 @@ import (
 	"attune/gateway/key"
 	"attune/gateway/limit"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
 	"attune/gateway/secret"
 )
 
@@ -73,6 +74,27 @@ type Store interface {
 	Running(id string) (*execution.Running, bool)
 }
 
+// Queue takes asynchronous executions and runs them. A queue.Queue is one. Errors
+// are *execution.Errors, or queue.ErrNoJob. Safe for concurrent use.
+type Queue interface {
+	queue.Submitter
+	// Call is Submit, and a wait for the end; without an Outcome and an error
+	// there is only the execution, which goes on.
+	Call(ctx context.Context, job queue.Job, wait time.Duration) (*execution.Execution, *execution.Outcome, error)
+	// Cancel has an execution end; queue.ErrNoJob where it is none of the queue's,
+	// or has ended.
+	Cancel(ctx context.Context, id string) error
+	// Retry submits again what an ended execution was called with.
+	Retry(ctx context.Context, id, caller string) (*execution.Execution, error)
+
+	// Dead lists dead letters: next is the ID after which another page begins.
+	Dead(ctx context.Context, after string, limit int) (letters []queue.Letter, next string, err error)
+	Letter(ctx context.Context, id string) (queue.Letter, error)
+	// Redrive is Retry of a dead letter, which is gone then.
+	Redrive(ctx context.Context, id, caller string) (*execution.Execution, error)
+	Discard(ctx context.Context, id string) error
+}
+
 // Secrets keeps the secrets of packs. A secret.Vault is one. Safe for concurrent
 // use.
 type Secrets interface {
@@ -108,7 +130,7 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store, Secrets, Keys and NewID are required.
+// Store, Secrets, Keys, Queue and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
@@ -120,6 +142,7 @@ type Options struct {
 	RequireKeys  bool          // also while there is no key
 	Anonymous    []key.Scope   // what needs no key where others do; of key.Invoke
 	Limiter      limit.Limiter // of the rates of keys and actions. Defaults to one in memory.
+	Queue        Queue
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
 	Logger       *slog.Logger  // Defaults to discarding.
@@ -172,6 +195,7 @@ func (o Options) validate() error {
 		{"Store", o.Store == nil},
 		{"Secrets", o.Secrets == nil},
 		{"Keys", o.Keys == nil},
+		{"Queue", o.Queue == nil},
 		{"NewID", o.NewID == nil},
 	} {
 		if required.missing {
