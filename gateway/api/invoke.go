@@ -106,7 +106,7 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 		return none, nil, err
 	}
 	call.action = action
-	if err := s.take(c.Context(), "action", name, action.Rate); err != nil {
+	if err := s.spend(c.Context(), "action", name, action.Rate); err != nil {
 		return none, nil, err
 	}
 	if action.Runtime.HasEnvironment() {

@@ -13,10 +13,10 @@ import (
 	"attune/gateway/limit"
 )
 
-// take takes a request from the bucket that something has under a policy, and
+// spend takes a request from the bucket that something has under a policy, and
 // tells the client how that stands, in the fields of
 // draft-ietf-httpapi-ratelimit-headers.
-func (s *Server) take(ctx *fasthttp.RequestCtx, policy, of string, rate limit.Rate) error {
+func (s *Server) spend(ctx *fasthttp.RequestCtx, policy, of string, rate limit.Rate) error {
 	if rate.IsZero() {
 		return nil
 	}
