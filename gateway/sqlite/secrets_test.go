@@ -32,7 +32,7 @@ func TestSecretsInADatabaseOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec(`DROP TABLE secrets; PRAGMA user_version = 1`)
+	_, err = db.Exec(`DROP TABLE secrets; DROP TABLE schedules; DROP TABLE schedule_states; PRAGMA user_version = 1`)
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
