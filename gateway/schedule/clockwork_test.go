@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,13 +37,13 @@ func TestEverySlotRunsOnce(t *testing.T) {
 		if got, want := seconds(began, d.times()), []string{"10", "20", "30"}; !slices.Equal(got, want) {
 			t.Errorf("ran at %v, want %v", got, want)
 		}
-		for id, job := range d.jobs {
+		for id, job := range d.all() {
 			if job.ID != id || job.Action != "demo.a" || string(job.Parameters) != `{"n":7}` || job.Source != "schedule:demo.s" {
 				t.Errorf("job %+v", job)
 			}
 		}
 		last := show(t, c, "demo.s").Last
-		if last == nil || last.Outcome != schedule.Started || d.jobs[last.Execution].ID == "" || !last.Slot.Equal(began.Add(30*time.Second)) {
+		if last == nil || last.Outcome != schedule.Started || d.all()[last.Execution].ID == "" || !last.Slot.Equal(began.Add(30*time.Second)) {
 			t.Errorf("last %+v", last)
 		}
 	})
@@ -57,8 +58,8 @@ func TestOneOfManyGatewaysRunsASlot(t *testing.T) {
 			defer start(t, clockwork(catalog, store, d, func(o *schedule.Options) { o.GatewayID = id }))()
 		}
 		pass(10*time.Minute + 4*time.Second)
-		if want := 120 + 86 - 1 + 10; len(d.times()) < want || len(d.times()) > want+1 || d.submits != len(d.jobs) {
-			t.Errorf("%d slots ran by %d jobs, want %d", len(d.times()), d.submits, want)
+		if want := 120 + 86 - 1 + 10; len(d.times()) < want || len(d.times()) > want+1 || d.submitted() != d.ran() {
+			t.Errorf("%d slots ran by %d jobs, want %d", len(d.times()), d.submitted(), want)
 		}
 	})
 }
@@ -156,17 +157,17 @@ func TestOverlap(t *testing.T) {
 				c := clockwork(catalog, scheduletest.NewMemory(), d)
 				defer start(t, c)()
 				pass(35 * time.Second)
-				if len(d.jobs) != test.runs || len(d.cancelled) != test.cancelled {
-					t.Errorf("%d ran and %v were cancelled, want %+v", len(d.jobs), d.cancelled, test)
+				if d.ran() != test.runs || len(d.cancels()) != test.cancelled {
+					t.Errorf("%d ran and %v were cancelled, want %+v", d.ran(), d.cancels(), test)
 				}
 				if last := show(t, c, "demo.s").Last; last.Outcome != test.last || last.Execution == "" {
 					t.Errorf("last %+v", last)
 				}
 				d.endAll()
-				d.cancelled = nil
+				d.set(func(d *desk) { d.cancelled = nil })
 				pass(10 * time.Second)
-				if len(d.jobs) != test.runs+1 || len(d.cancelled) != 0 && policy != "replace" {
-					t.Errorf("%d ran after the end of those before, cancelled %v", len(d.jobs), d.cancelled)
+				if d.ran() != test.runs+1 || len(d.cancels()) != 0 && policy != "replace" {
+					t.Errorf("%d ran after the end of those before, cancelled %v", d.ran(), d.cancels())
 				}
 			})
 		})
@@ -209,8 +210,8 @@ func TestRefusals(t *testing.T) {
 		// For good: the slot is given up, and the schedule goes on.
 		d.set(func(d *desk) { d.failure = refused("not-found", false) })
 		pass(61 * time.Second)
-		if last := show(t, c, "demo.s").Last; last.Outcome != schedule.Refused || last.Code != "not-found" || d.submits != 1 {
-			t.Errorf("last %+v after %d submissions", last, d.submits)
+		if last := show(t, c, "demo.s").Last; last.Outcome != schedule.Refused || last.Code != "not-found" || d.submitted() != 1 {
+			t.Errorf("last %+v after %d submissions", last, d.submitted())
 		}
 		// For now: it is tried again until it works, late as that may be.
 		d.set(func(d *desk) { d.failure = refused("overloaded", true) })
@@ -237,7 +238,7 @@ func TestRefusals(t *testing.T) {
 		d.set(func(d *desk) { d.failure, d.jobs = nil, map[string]queue.Job{} })
 		pass(time.Minute)
 		ran := 0
-		for _, job := range d.jobs {
+		for _, job := range d.all() {
 			if job.Source == "schedule:demo.o" {
 				ran++
 			}
@@ -260,8 +261,8 @@ func TestLostAnswer(t *testing.T) {
 		pass(62 * time.Second)
 		d.set(func(d *desk) { d.lose = false })
 		pass(10 * time.Second)
-		if len(d.jobs) != 1 || d.submits < 2 || show(t, c, "demo.s").Last.Outcome != schedule.Started {
-			t.Errorf("%d jobs of %d submissions", len(d.jobs), d.submits)
+		if d.ran() != 1 || d.submitted() < 2 || show(t, c, "demo.s").Last.Outcome != schedule.Started {
+			t.Errorf("%d jobs of %d submissions", d.ran(), d.submitted())
 		}
 	})
 }
@@ -303,8 +304,8 @@ func TestAbandonedClaimIsTakenOver(t *testing.T) {
 				other := clockwork(catalog, store, d, func(o *schedule.Options) { o.GatewayID = "g2" })
 				defer start(t, other)()
 				pass(10 * time.Second)
-				if last := show(t, other, "demo.s").Last; len(d.jobs) != 1 || last == nil || last.Outcome != schedule.Started {
-					t.Errorf("%d ran, last %+v", len(d.jobs), last)
+				if last := show(t, other, "demo.s").Last; d.ran() != 1 || last == nil || last.Outcome != schedule.Started {
+					t.Errorf("%d ran, last %+v", d.ran(), last)
 				}
 			})
 		})
@@ -336,19 +337,19 @@ func TestClockJumps(t *testing.T) {
 				})
 				defer start(t, c)()
 				pass(5*time.Minute + time.Second)
-				before := len(d.jobs)
+				before := d.ran()
 				d.set(func(*desk) { offset = test.jump })
 				pass(time.Minute)
-				if ran := len(d.jobs) - before; ran > test.most || d.submits != len(d.jobs) {
-					t.Errorf("%d ran after the jump by %d submissions, want at most %d", ran, d.submits-before, test.most)
+				if ran := d.ran() - before; ran > test.most || d.submitted() != d.ran() {
+					t.Errorf("%d ran after the jump by %d submissions, want at most %d", ran, d.submitted()-before, test.most)
 				}
 				d.set(func(*desk) { offset = 0 })
-				between := len(d.jobs)
+				between := d.ran()
 				pass(15 * time.Minute)
-				if d.submits != len(d.jobs) {
-					t.Errorf("%d submissions of %d slots after the clock was set right", d.submits, len(d.jobs))
+				if d.submitted() != d.ran() {
+					t.Errorf("%d submissions of %d slots after the clock was set right", d.submitted(), d.ran())
 				}
-				if test.jump < 24*time.Hour && len(d.jobs) == between {
+				if test.jump < 24*time.Hour && d.ran() == between {
 					t.Error("nothing ran after the clock was set right")
 				}
 			})
@@ -363,9 +364,9 @@ func TestStoreComesBack(t *testing.T) {
 		d, store := newDesk(), &flaky{Store: scheduletest.NewMemory()}
 		defer start(t, clockwork(catalog, store, d))()
 		pass(15 * time.Second)
-		d.set(func(*desk) { store.away = true })
+		store.away.Store(true)
 		pass(10 * time.Second)
-		d.set(func(*desk) { store.away = false })
+		store.away.Store(false)
 		pass(10 * time.Second)
 		if len(d.times()) != 3 {
 			t.Errorf("%d slots ran, want 3", len(d.times()))
@@ -376,11 +377,11 @@ func TestStoreComesBack(t *testing.T) {
 // flaky is away at times.
 type flaky struct {
 	schedule.Store
-	away bool
+	away atomic.Bool
 }
 
 func (f *flaky) Load(ctx context.Context) ([]schedule.Stored, map[string]schedule.State, error) {
-	if f.away {
+	if f.away.Load() {
 		return nil, nil, errors.New("away")
 	}
 	return f.Store.Load(ctx)

@@ -110,6 +110,27 @@ func (d *desk) set(change func(*desk)) {
 	change(d)
 }
 
+// all are the jobs by ID; ran and submitted count them, and the submissions.
+func (d *desk) all() map[string]queue.Job {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.jobs)
+}
+
+func (d *desk) ran() int { return len(d.all()) }
+
+func (d *desk) submitted() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.submits
+}
+
+func (d *desk) cancels() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.cancelled)
+}
+
 func (d *desk) endAll() {
 	d.set(func(d *desk) {
 		for id := range d.status {
