@@ -12,6 +12,7 @@ import (
 	"attune/envcache"
 	"attune/gateway/execution"
 	"attune/gateway/pack"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 )
 
@@ -82,6 +83,21 @@ type Secrets interface {
 	Delete(ctx context.Context, pack, name string) error
 }
 
+// Schedules looks after schedules. A schedule.Clockwork is one. Safe for
+// concurrent use. All but List give schedule.ErrNone where there is no such one.
+type Schedules interface {
+	List(ctx context.Context) ([]schedule.Entry, error) // sorted by ref
+	Show(ctx context.Context, ref string) (schedule.Entry, error)
+	// Create stores one. *schedule.Invalid, schedule.ErrExists, schedule.ErrTooMany.
+	Create(ctx context.Context, spec pack.ScheduleSpec) (schedule.Entry, error)
+	// Delete forgets a stored one. schedule.ErrInPack.
+	Delete(ctx context.Context, ref string) error
+	// RunNow has an execution made with this ID. *execution.Error, *schedule.Invalid.
+	RunNow(ctx context.Context, ref, id, caller string) (*execution.Execution, error)
+	// SetPaused stops one, or lets it go on.
+	SetPaused(ctx context.Context, ref string, paused bool) (schedule.Entry, error)
+}
+
 // Health checks what the gateway depends on.
 type Health interface {
 	Check(ctx context.Context) []HealthCheck
@@ -96,7 +112,7 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store, Secrets and NewID are required.
+// Store, Secrets, Schedules and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
@@ -104,6 +120,7 @@ type Options struct {
 	Registrar    Registrar
 	Store        Store
 	Secrets      Secrets
+	Schedules    Schedules
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
 	Logger       *slog.Logger  // Defaults to discarding.
@@ -154,6 +171,7 @@ func (o Options) validate() error {
 		{"Registrar", o.Registrar == nil},
 		{"Store", o.Store == nil},
 		{"Secrets", o.Secrets == nil},
+		{"Schedules", o.Schedules == nil},
 		{"NewID", o.NewID == nil},
 	} {
 		if required.missing {

@@ -40,6 +40,8 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeAlreadyExists       = "already-exists"
+	codeInPack              = "in-pack"
 )
 
 // kind is what all problems of one code have in common.
@@ -62,6 +64,8 @@ var kinds = map[string]kind{
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
 	codeEnded:               {409, "The execution has ended"},
 	codeElsewhere:           {409, "The execution runs on another gateway"},
+	codeAlreadyExists:       {409, "There is one of that ref already"},
+	codeInPack:              {409, "The resource is a file of its pack"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},

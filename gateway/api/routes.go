@@ -64,6 +64,14 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", verb: key.Read, handle: s.showStdout, query: []string{"follow"}},
 		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", verb: key.Read, handle: s.showStderr, query: []string{"follow"}},
 		{method: "POST", pattern: "/api/v1/executions/:id/cancel", verb: key.Operate, handle: s.cancelExecution},
+
+		{method: "GET", pattern: "/api/v1/schedules", verb: key.Read, handle: s.listSchedules},
+		{method: "POST", pattern: "/api/v1/schedules", verb: key.Operate, handle: s.createSchedule},
+		{method: "GET", pattern: "/api/v1/schedules/:ref", verb: key.Read, handle: s.showSchedule},
+		{method: "DELETE", pattern: "/api/v1/schedules/:ref", verb: key.Operate, handle: s.deleteSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/run", verb: key.Operate, handle: s.runSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/pause", verb: key.Operate, handle: s.pauseSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/resume", verb: key.Operate, handle: s.resumeSchedule},
 	}
 }
 

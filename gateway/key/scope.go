@@ -21,9 +21,10 @@ const Admin Scope = "admin"
 
 // Verbs of scopes, beside admin.
 const (
-	Invoke  = "invoke"
-	Read    = "read"
-	Operate = "operate"
+	Invoke    = "invoke"
+	Read      = "read"
+	Operate   = "operate"
+	AdminVerb = "admin"
 )
 
 // scopeGrammar: packs and actions as pack.ParseRef and pack.ParseActionRef have
