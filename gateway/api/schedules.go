@@ -59,12 +59,12 @@ func (s *Server) createSchedule(c *fiber.Ctx, call *call) error {
 	if err := checkChangeBody(&c.Request().Header, len(body)); err != nil {
 		return err
 	}
-	if len(body) > maxScheduleBody {
-		return refuse(codeBodyTooLarge, "a schedule may have 64 KiB")
-	}
 	spec, problems, err := pack.ParseScheduleSpec(body)
 	if err != nil {
 		return refuse(execution.CodeInvalidJSON, "the body is not one JSON object")
+	}
+	if len(body) > maxScheduleBody {
+		return refuse(codeBodyTooLarge, "a schedule may have 64 KiB")
 	}
 	ref, err := pack.ParseActionRef(spec.Ref)
 	if err != nil && len(problems) == 0 {
