@@ -42,6 +42,8 @@ const (
 	codeElsewhere           = "execution-elsewhere"
 	codeAlreadyExists       = "already-exists"
 	codeInPack              = "in-pack"
+	codeNotEnded            = "execution-not-ended"
+	codeNothingKept         = "execution-not-kept"
 )
 
 // kind is what all problems of one code have in common.
@@ -66,6 +68,8 @@ var kinds = map[string]kind{
 	codeElsewhere:           {409, "The execution runs on another gateway"},
 	codeAlreadyExists:       {409, "There is one of that ref already"},
 	codeInPack:              {409, "The resource is a file of its pack"},
+	codeNotEnded:            {409, "The execution has not ended"},
+	codeNothingKept:         {409, "The execution's parameters were not kept"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},

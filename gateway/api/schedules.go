@@ -109,7 +109,7 @@ func (s *Server) runSchedule(c *fiber.Ctx, call *call) error {
 	}
 	ctx, cancel := context.WithTimeout(s.base, storeTimeout)
 	defer cancel()
-	made, err := s.Schedules.RunNow(ctx, ref, s.NewID(), "")
+	made, err := s.Schedules.RunNow(ctx, ref, s.NewID(), callerOf(call))
 	if err != nil {
 		return s.explainSchedule(call, err)
 	}

@@ -21,9 +21,11 @@ const Admin Scope = "admin"
 
 // Verbs of scopes, beside admin.
 const (
-	Invoke    = "invoke"
-	Read      = "read"
-	Operate   = "operate"
+	Invoke  = "invoke"
+	Read    = "read"
+	Operate = "operate"
+
+	// AdminVerb is what only admin may do.
 	AdminVerb = "admin"
 )
 
