@@ -155,6 +155,9 @@ func TestReplicasRunASlotOnce(t *testing.T) {
 	a.kill(t)
 	before := len(b.runs(t, "clocks.tell"))
 	eventually(t, 90*time.Second, "the other one goes on", func() bool { return ended(b.runs(t, "clocks.tell")) >= before+15 })
+	h.start(t, url) // and removes what it has left
+	before = len(b.runs(t, "clocks.tell"))
+	eventually(t, 90*time.Second, "both go on", func() bool { return ended(b.runs(t, "clocks.tell")) >= before+5 })
 	if a := b.post(t, "/api/v1/schedules/clocks.s/pause", ""); a.status != 200 {
 		t.Errorf("pause = %d %s", a.status, a.body)
 	}

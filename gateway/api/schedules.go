@@ -165,7 +165,7 @@ func (s *Server) explainSchedule(call *call, err error) error {
 	case errors.Is(err, schedule.ErrExists):
 		return refuse(codeAlreadyExists, "delete the schedule of that ref first, or take another")
 	case errors.Is(err, schedule.ErrInPack):
-		return refuse(codeInPack, "the schedule goes when its file goes; pausing it needs no file")
+		return refuse(codeInPack, "it goes when its file goes; to stop it, pause it")
 	case errors.Is(err, schedule.ErrTooMany):
 		return refuse(execution.CodeLimitExceeded, "as many schedules are stored as may be")
 	case errors.As(err, &invalid):
