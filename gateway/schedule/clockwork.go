@@ -88,7 +88,7 @@ func (c *Clockwork) Run(ctx context.Context) error {
 		c.tell(ctx, err)
 		// Never longer than Poll: others change schedules, and clocks are put.
 		sleep := c.Poll
-		if until := wake.Sub(c.Now()); !wake.IsZero() && until < sleep && err == nil {
+		if until := wake.Sub(c.Now()); !wake.IsZero() && until < sleep {
 			sleep = max(until, 0)
 		}
 		timer := time.NewTimer(sleep)
@@ -150,7 +150,8 @@ func (c *Clockwork) advance(ctx context.Context, s *pack.Schedule, state State) 
 		if p.next.Version == state.Version {
 			return p.wake, nil
 		}
-		if p.fire && s.Overlap == pack.OverlapSkip && p.next.Claim.Attempts == 0 {
+		// Only before it is claimed: what was claimed may run already.
+		if p.fire && s.Overlap == pack.OverlapSkip && state.Claim == nil {
 			if err := c.skip(ctx, &p, state); err != nil {
 				return time.Time{}, err
 			}

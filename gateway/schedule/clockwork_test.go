@@ -74,7 +74,7 @@ func TestJitter(t *testing.T) {
 		for i := range runs {
 			d := newDesk()
 			stop := start(t, clockwork(catalog, scheduletest.NewMemory(), d, func(o *schedule.Options) {
-				o.Now = func() time.Time { return time.Now().Add(began.Sub(time.Now()).Truncate(time.Hour)) }
+				o.Now = func() time.Time { return time.Now().Add(time.Until(began).Truncate(time.Hour)) }
 			}))
 			pass(30*time.Minute + 55*time.Second)
 			stop()
@@ -232,7 +232,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%d slots ran after the queue came back", got)
 		}
 		// But with misfire: once a slot isn't given up.
-		pass(began.Add(2*time.Hour - time.Second).Sub(time.Now()))
+		pass(time.Until(began.Add(2*time.Hour - time.Second)))
 		d.set(func(d *desk) { d.failure = refused("overloaded", true) })
 		pass(3 * time.Hour)
 		d.set(func(d *desk) { d.failure, d.jobs = nil, map[string]queue.Job{} })
@@ -310,6 +310,33 @@ func TestAbandonedClaimIsTakenOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whether a slot is left out is decided before it is claimed: who takes a claim
+// over runs it, though the run before goes on.
+func TestTakenOverSlotIsNotSkipped(t *testing.T) {
+	t.Parallel()
+	catalog := catalogOf(t, map[string]string{"s": "every: 1h\noverlap: skip\n"})
+	synctest.Test(t, func(t *testing.T) {
+		d, store := newDesk(), scheduletest.NewMemory()
+		stop := start(t, clockwork(catalog, store, d))
+		pass(time.Hour + time.Second)
+		stop()
+		d.endAll()
+		stop = start(t, clockwork(catalog, dying{store, make(chan struct{})}, newDesk(), func(o *schedule.Options) { o.Executions = d }))
+		pass(time.Hour)
+		stop()
+		d.set(func(d *desk) {
+			for id := range d.status {
+				d.status[id] = execution.StatusRunning
+			}
+		})
+		defer start(t, clockwork(catalog, store, d))()
+		pass(10 * time.Second)
+		if d.ran() != 2 {
+			t.Errorf("%d ran, want the claimed one, too", d.ran())
+		}
+	})
 }
 
 // A clock that is put back or forward makes no slot run twice, and no storm.
