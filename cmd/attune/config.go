@@ -288,7 +288,7 @@ func DefaultConfig() Config {
 		Queue: QueueConfig{
 			Concurrency: 32, Max: 100_000, MaxAge: Duration(24 * time.Hour), Lease: seconds(15), Poll: Duration(200 * time.Millisecond),
 		},
-		Log:        LogConfig{Level: "info", Format: "auto"},
+		Log: LogConfig{Level: "info", Format: "auto"},
 	}
 }
 
