@@ -107,7 +107,9 @@ func TestEverySlotRunsThoughGatewaysAreKilled(t *testing.T) {
 	for i := range kills {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				life, end := context.WithTimeout(ctx, time.Duration(500+rand.IntN(1500))*time.Millisecond)
+				// Within a second, its work takes the first few hundredths.
+				death := time.Now().Truncate(time.Second).Add(time.Duration(1+rand.IntN(2))*time.Second + time.Duration(rand.IntN(60))*time.Millisecond)
+				life, end := context.WithDeadline(ctx, death)
 				child := exec.CommandContext(life, os.Args[0]) // SIGKILL when its time is over
 				child.Env = append(os.Environ(), clockworkURL+"="+redistest.URL(t), clockworkPrefix+"="+client.prefix, clockworkPacks+"="+packs)
 				output, err := child.CombinedOutput()
@@ -176,6 +178,9 @@ func checkLedger(t *testing.T, client *Client, schedules int) {
 		if int(last-first)+1 != len(seconds) || len(seconds) < 15 || !strings.HasPrefix(source, "schedule:demo.s") {
 			t.Errorf("%s ran %d of the %d slots from %d to %d", source, len(seconds), last-first+1, first, last)
 		}
+	}
+	if int(submits) == len(jobs) {
+		t.Error("no gateway was killed between a submission and its note: this shows nothing")
 	}
 	t.Logf("%d slots ran by %d submissions", len(jobs), submits)
 }
