@@ -18,6 +18,7 @@ import (
 	"attune/gateway/pack"
 	"attune/gateway/queue"
 	"attune/gateway/redis"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 	"attune/gateway/sqlite"
 	"attune/runtimes"
@@ -41,6 +42,7 @@ type gateway struct {
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
 	jobs     queue.Store
+	times    schedule.Store
 	vault    *secret.Vault
 	keys     *key.Keeper
 	rates    limit.Limiter
@@ -54,6 +56,7 @@ type gateway struct {
 	pools     *runtimes.Pools
 	runner    *execution.Runner
 	queue     *queue.Queue
+	schedules *schedule.Clockwork
 	warmth    *execution.Warmth
 	server    *api.Server
 	isolation isolation
@@ -121,6 +124,7 @@ func (g *gateway) openState(ctx context.Context) error {
 		if err := g.openAPIKeys(ctx, client.Keys(), limit.NewShared(client.Limiter(), g.log)); err != nil {
 			return err
 		}
+		g.times = client.Schedules()
 		return g.openKeys()
 	}
 	store, err := sqlite.Open(filepath.Join(g.config.StateDir, databaseFile))
@@ -132,6 +136,7 @@ func (g *gateway) openState(ctx context.Context) error {
 	if err := g.openAPIKeys(ctx, store.Keys(), limit.NewMemory()); err != nil {
 		return err
 	}
+	g.times = store.Schedules()
 	return g.openKeys()
 }
 
@@ -181,6 +186,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 		},
 	})
 	g.queue = g.newQueue()
+	g.schedules = g.newSchedules()
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	g.server, err = g.newServer()
 	return err
@@ -231,7 +237,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Queue: g.queue, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
+		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
 		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),

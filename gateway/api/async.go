@@ -163,7 +163,7 @@ func (s *Server) execute(c *fiber.Ctx, call *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.take(c.Context(), "action", ref.String(), action.Rate); err != nil {
+	if err := s.spend(c.Context(), "action", ref.String(), action.Rate); err != nil {
 		return err
 	}
 	x, err := s.Queue.Submit(s.base, l.job(request, call.caller))

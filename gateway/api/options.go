@@ -15,6 +15,7 @@ import (
 	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/gateway/queue"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 )
 
@@ -116,6 +117,21 @@ type Keys interface {
 	Revoke(ctx context.Context, id string) error
 }
 
+// Schedules looks after schedules. A schedule.Clockwork is one. Safe for
+// concurrent use. All but List give schedule.ErrNone where there is no such one.
+type Schedules interface {
+	List(ctx context.Context) ([]schedule.Entry, error) // sorted by ref
+	Show(ctx context.Context, ref string) (schedule.Entry, error)
+	// Create stores one. *schedule.Invalid, schedule.ErrExists, schedule.ErrTooMany.
+	Create(ctx context.Context, spec pack.ScheduleSpec) (schedule.Entry, error)
+	// Delete forgets a stored one. schedule.ErrInPack.
+	Delete(ctx context.Context, ref string) error
+	// RunNow has an execution made with this ID. *execution.Error, *schedule.Invalid.
+	RunNow(ctx context.Context, ref, id, caller string) (*execution.Execution, error)
+	// SetPaused stops one, or lets it go on.
+	SetPaused(ctx context.Context, ref string, paused bool) (schedule.Entry, error)
+}
+
 // Health checks what the gateway depends on.
 type Health interface {
 	Check(ctx context.Context) []HealthCheck
@@ -130,7 +146,7 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store, Secrets, Keys, Queue and NewID are required.
+// Store, Secrets, Keys, Queue, Schedules and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
@@ -142,6 +158,7 @@ type Options struct {
 	RequireKeys  bool          // also while there is no key
 	Anonymous    []key.Scope   // what needs no key where others do; of key.Invoke
 	Limiter      limit.Limiter // of the rates of keys and actions. Defaults to one in memory.
+	Schedules    Schedules
 	Queue        Queue
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
@@ -195,6 +212,7 @@ func (o Options) validate() error {
 		{"Store", o.Store == nil},
 		{"Secrets", o.Secrets == nil},
 		{"Keys", o.Keys == nil},
+		{"Schedules", o.Schedules == nil},
 		{"Queue", o.Queue == nil},
 		{"NewID", o.NewID == nil},
 	} {

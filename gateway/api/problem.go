@@ -43,6 +43,8 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeAlreadyExists       = "already-exists"
+	codeInPack              = "in-pack"
 	codeNotEnded            = "execution-not-ended"
 	codeNothingKept         = "execution-not-kept"
 )
@@ -69,6 +71,8 @@ var kinds = map[string]kind{
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
 	codeEnded:               {409, "The execution has ended"},
 	codeElsewhere:           {409, "The execution runs on another gateway"},
+	codeAlreadyExists:       {409, "There is one of that ref already"},
+	codeInPack:              {409, "The resource is a file of its pack"},
 	codeNotEnded:            {409, "The execution has not ended"},
 	codeNothingKept:         {409, "The execution's parameters were not kept"},
 	codeBodyTooLarge:        {413, "The body is too large"},
