@@ -52,6 +52,8 @@ func TestImportTable(t *testing.T) {
 		"github.com/redis/":         "attune/gateway/redis",
 		"modernc.org/sqlite":        "attune/gateway/sqlite",
 		"go.yaml.in/":               "attune/runtimes/strictyaml",
+
+		"github.com/modelcontextprotocol/": "attune/gateway/mcp",
 	}
 	measures := map[string]bool{"attune/tests/bench github.com/gofiber/": true} // itself, as a baseline
 	// A package may import from its own layer and those to the right.

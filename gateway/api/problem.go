@@ -40,6 +40,7 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeInvalidMessage      = "invalid-message"
 )
 
 // kind is what all problems of one code have in common.
@@ -53,6 +54,7 @@ var kinds = map[string]kind{
 	codeInvalidRequest:      {400, "The request is not well-formed HTTP"},
 	codeInvalidQuery:        {400, "The query is not valid"},
 	codeInvalidHeader:       {400, "A header is not valid"},
+	codeInvalidMessage:      {400, "The message is not one of the Model Context Protocol"},
 	codeForbidden:           {403, "The request is not allowed"},
 	codeMethodNotAllowed:    {405, "The resource does not have this method"},
 	codeNotAcceptable:       {406, "The result has none of the media types that are accepted"},

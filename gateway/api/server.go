@@ -20,6 +20,8 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+
+	"attune/gateway/mcp"
 )
 
 // errDrained is the cause with which calls are cancelled that outlive the
@@ -37,6 +39,8 @@ type Server struct {
 	listener *listener
 	gate     *gate
 	leave    func() // gate.leave, made once
+	tools    *mcp.Handler
+	openapi  documents
 
 	// base is the context of every call: it outlives the client, and ends only
 	// when a Shutdown runs out of time.
@@ -51,6 +55,7 @@ func New(options Options) (*Server, error) {
 	}
 	s := &Server{Options: options.withDefaults(), gate: newGate()}
 	s.leave = s.gate.leave
+	s.tools = mcp.New(s.Version, s.Logger)
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "attune",

@@ -24,6 +24,8 @@ const (
 	Invoke  = "invoke"
 	Read    = "read"
 	Operate = "operate"
+
+	AdminVerb = "admin"
 )
 
 // scopeGrammar: packs and actions as pack.ParseRef and pack.ParseActionRef have

@@ -1,0 +1,43 @@
+package api
+
+import (
+	"attune/gateway/execution"
+	"attune/gateway/openapi"
+)
+
+// Grammars as JSON Schema has them.
+const (
+	packPattern   = "^[a-z][a-z0-9_-]{0,62}$"
+	actionPattern = `^[a-z][a-z0-9_-]{0,62}\.[a-z][a-z0-9_-]{0,62}$`
+)
+
+var actionParameter = openapi.Parameter{
+	Detail: "An action's ref, pack.action.", Schema: openapi.Object{"type": "string", "pattern": actionPattern}, Example: "core.echo",
+}
+
+// documentedParameters are the parameters of paths and queries, and the headers
+// that mean something to an operation.
+var documentedParameters = map[string]openapi.Parameter{
+	"path:ref":                      {Detail: "A pack's ref.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "core"},
+	"path:/invoke/:ref:ref":         actionParameter,
+	"path:/api/v1/actions/:ref:ref": actionParameter,
+	"path:pack":                     {Detail: "A pack's ref.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "core"},
+	"path:runtime":                  {Detail: "A runtime's name.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "python"},
+	"path:name": {Detail: "A secret's name.",
+		Schema: openapi.Object{"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"}, Example: "token"},
+	"path:id": {Detail: "An execution's ID.",
+		Schema: openapi.Object{"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"}, Example: "01HZX3V7Q8R9S0T1V2W3X4Y5Z6"},
+	"path:file": {Detail: "A file of the page.", Schema: openapi.Object{"type": "string", "enum": docFiles()}, Example: "docs.js"},
+
+	"query:timeout": {Detail: "The call's limit: seconds, or a duration. The smallest of this, the action's and the operator's limit holds.",
+		Schema: openapi.Object{"type": "string", "pattern": `^([1-9][0-9]{0,4}|[1-9][0-9]{0,6}ms|[1-9][0-9]{0,4}s)$`}, Example: "5"},
+	"query:stream": {Detail: "The output is the body as it is printed.", Schema: openapi.Object{"type": "string", "enum": []any{"0", "1", "false", "true"}}},
+	"query:follow": {Detail: "To the end of the execution.", Schema: openapi.Object{"type": "string", "enum": []any{"0", "1", "false", "true"}}},
+	"query:action": {Detail: "Of this action alone.", Schema: openapi.Object{"type": "string", "pattern": actionPattern}, Example: "core.echo"},
+	"query:status": {Detail: "Of this status alone.", Schema: openapi.Object{"type": "string", "enum": values(statuses)}},
+	"query:since":  {Detail: "Not older than this.", Schema: openapi.Object{"type": "string", "format": "date-time"}, Example: "2026-11-24T08:00:00Z"},
+	"query:cursor": {Detail: "The next of the page before.", Schema: openapi.Object{"type": "string", "minLength": 1}},
+	"query:limit":  {Detail: "How many.", Schema: openapi.Object{"type": "integer", "minimum": 1, "maximum": execution.MaxLimit}},
+
+	"header:Prefer": {Detail: "`wait=N` limits the call to N seconds.", Schema: openapi.Object{"type": "string", "pattern": `^wait=[1-9][0-9]{0,4}$`}, Example: "wait=30"},
+}
