@@ -30,7 +30,7 @@ var documentedParameters = map[string]openapi.Parameter{
 	"path:file": {Detail: "A file of the page.", Schema: openapi.Object{"type": "string", "enum": docFiles()}, Example: "docs.js"},
 
 	"query:timeout": {Detail: "The call's limit: seconds, or a duration. The smallest of this, the action's and the operator's limit holds.",
-		Schema: openapi.Object{"type": "string", "pattern": `^([1-9][0-9]{0,4}|[1-9][0-9]{0,6}ms|[1-9][0-9]{0,4}s)$`}, Example: "5"},
+		Schema: openapi.Object{"type": "string", "pattern": `^([1-9][0-9]{0,5}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9])(ms|s|m|h)?$`}, Example: "5"},
 	"query:stream": {Detail: "The output is the body as it is printed.", Schema: openapi.Object{"type": "string", "enum": []any{"0", "1", "false", "true"}}},
 	"query:follow": {Detail: "To the end of the execution.", Schema: openapi.Object{"type": "string", "enum": []any{"0", "1", "false", "true"}}},
 	"query:action": {Detail: "Of this action alone.", Schema: openapi.Object{"type": "string", "pattern": actionPattern}, Example: "core.echo"},
@@ -39,5 +39,5 @@ var documentedParameters = map[string]openapi.Parameter{
 	"query:cursor": {Detail: "The next of the page before.", Schema: openapi.Object{"type": "string", "minLength": 1}},
 	"query:limit":  {Detail: "How many.", Schema: openapi.Object{"type": "integer", "minimum": 1, "maximum": execution.MaxLimit}},
 
-	"header:Prefer": {Detail: "`wait=N` limits the call to N seconds.", Schema: openapi.Object{"type": "string", "pattern": `^wait=[1-9][0-9]{0,4}$`}, Example: "wait=30"},
+	"header:Prefer": {Detail: "`wait=N` limits the call to N seconds. What is not understood is ignored.", Schema: openapi.Object{"type": "string"}, Example: "wait=30"},
 }

@@ -87,7 +87,8 @@ var routeDocs = map[string]routeDoc{
 		detail: "Streamable HTTP without sessions: one JSON-RPC message, answered in JSON, or in server-sent events where a call asks for progress.",
 		body: members(openapi.Object{
 			"jsonrpc": openapi.Object{"const": "2.0"}, "id": openapi.Object{"type": []any{"string", "integer"}},
-			"method": described("string", "initialize, tools/list, tools/call, ping, …"), "params": openapi.Object{"type": "object"},
+			"method": openapi.Object{"type": "string", "enum": []any{"initialize", "notifications/initialized", "ping", "server/discover", "tools/list", "tools/call"}},
+			"params": openapi.Object{"type": "object"},
 		}, "jsonrpc", "method"),
 		answers: []openapi.Answer{
 			{Status: 200, Media: []string{"application/json", mediaEvents}, Body: openapi.Object{"type": "object"}, Headers: []string{"Attune-Execution-Id"}},

@@ -147,6 +147,7 @@ func TestBadInputOnEveryRoute(t *testing.T) {
 			{"bare LF", line(row.target) + host + "A: b\n\r\n", 400, "invalid-request", false},
 			{"length and chunked", line(row.target) + host + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "invalid-request", false},
 			{"wrong method", "PATCH " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
+			{"QUERY", "QUERY " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
 			{"TRACE", "TRACE " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
 			{"unknown method", canary + " " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 501, "unknown-method", true},
 			{"unknown parameter", line(row.target+"?"+canary+"=1") + host + "\r\n", 400, "invalid-query", true},

@@ -63,6 +63,7 @@ func New(options Options) (*Server, error) {
 		CaseSensitive:                true,
 		StrictRouting:                true,
 		UnescapePath:                 false, // a ref is checked as it was sent
+		RequestMethods:               methods,
 		DisableStartupMessage:        true,
 		DisablePreParseMultipartForm: true,
 		BodyLimit:                    s.Limits.Body,

@@ -216,6 +216,6 @@ func (a *toolAnswer) write(c *fiber.Ctx) error {
 	if media != "" {
 		c.Set(fiber.HeaderContentType, media)
 	}
-	c.Context().Response.SetBodyRaw(a.taken.Bytes())
+	c.Context().Response.SetBodyRaw(mcp.Quiet(a.taken.Bytes()))
 	return nil
 }

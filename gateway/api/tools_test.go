@@ -198,6 +198,8 @@ func TestMessagesThatAreNone(t *testing.T) {
 		"a batch":            {"[" + ping + "]", nil, 400, "invalid-message"},
 		"no JSON-RPC":        {`{"` + canary + `":1}`, nil, 400, "invalid-message"},
 		"no such method":     {`{"jsonrpc":"2.0","id":1,"method":"` + canary + `"}`, nil, 400, "invalid-message"},
+		"an answer":          {`{"jsonrpc":"2.0","id":1,"result":{}}`, nil, 400, "invalid-message"},
+		"params in a list":   {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["` + canary + `"]}`, nil, 400, "invalid-message"},
 		"changes":            {`{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}`, nil, 400, "invalid-message"},
 		"text":               {ping, []string{"Content-Type", "text/plain"}, 415, "unsupported-media-type"},
 		"a form":             {ping, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "unsupported-media-type"},
@@ -229,6 +231,26 @@ func TestMessagesThatAreNone(t *testing.T) {
 	for _, method := range []string{"GET", "DELETE"} {
 		if response, _ := w.do(t, method, "/mcp", ""); response.StatusCode != 405 || !strings.Contains(response.Header.Get("Allow"), "POST") {
 			t.Errorf("%s /mcp = %d, Allow %q", method, response.StatusCode, response.Header.Get("Allow"))
+		}
+	}
+}
+
+// TestRefusedMessagesAreNotQuoted: refusals that are JSON-RPC, too.
+func TestRefusedMessagesAreNotQuoted(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	for params, text := range map[string]string{
+		`{"name":"` + canary + `"}`:                                             "there is no such tool",
+		`{"name":["` + canary + `"]}`:                                           "the params are not those of the method",
+		`{"name":["` + canary + `"],"_meta":{"progressToken":1}}`:               "the params are not those of the method",
+		`{"name":"` + canary + `","_meta":{"progressToken":1}}`:                 "there is no such tool",
+		`{"name":"demo.echo","arguments":{},"_meta":"` + canary + `"}`:          "the params are not those of the method",
+		`{"name":"demo.echo","arguments":"` + canary + `"}`:                     "The parameters are not valid",
+		`{"name":"demo.echo","arguments":{"name":"a","name":"` + canary + `"}}`: "not valid JSON",
+	} {
+		response, body := w.do(t, "POST", "/mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":`+params+`}`, "Content-Type", "application/json")
+		if response.StatusCode != 200 || !strings.Contains(body, text) || strings.Contains(body, canary) {
+			t.Errorf("%s = %d %s, want %q and nothing of the message", params, response.StatusCode, body, text)
 		}
 	}
 }

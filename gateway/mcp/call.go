@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"unicode/utf8"
 
-	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"attune/gateway/execution"
@@ -21,7 +20,7 @@ const MetaExecution = "attune/execution"
 func call(ctx context.Context, r *sdk.CallToolRequest, caller Caller) (*sdk.CallToolResult, error) {
 	action, ok := caller.Action(r.Params.Name)
 	if !ok {
-		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "there is no such tool"}
+		return nil, errNoTool
 	}
 	arguments := r.Params.Arguments
 	if string(bytes.TrimSpace(arguments)) == "null" {

@@ -25,6 +25,7 @@ type Object = map[string]any
 type Spec struct {
 	Version    string // of the gateway
 	Server     string // base URL
+	Keys       bool   // whether callers need one
 	Operations []Operation
 	Actions    []*pack.Action // that the reader may see
 	Problems   []Problem
@@ -45,7 +46,7 @@ type Operation struct {
 	Detail  string   // Markdown; empty = the summary says it all
 	Query   []string // names in Spec.Parameters, as those of the path are
 	Headers []string // likewise
-	Body    any      // a value of the type of its JSON body, or an Object that is its schema; nil = none
+	Body    any      // a struct that its JSON body is encoded from, or an Object that is its schema; nil = none
 	Answers []Answer
 	// Problems are the codes that it may answer with, beside those that every
 	// operation has.
@@ -100,7 +101,7 @@ func Build(spec Spec) ([]byte, error) {
 		"servers":  []any{Object{"url": spec.Server}},
 		"tags":     b.tags(),
 		"paths":    b.paths,
-		"security": []any{Object{"key": []any{}}},
+		"security": b.security(),
 		"components": Object{
 			"schemas":   b.schemas,
 			"responses": b.responses(problem),
@@ -118,6 +119,15 @@ func Build(spec Spec) ([]byte, error) {
 		return nil, fmt.Errorf("encode the document: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// security says that a key is needed, or that it is not but may be sent.
+func (b *builder) security() []any {
+	needed := []any{Object{"key": []any{}}}
+	if b.spec.Keys {
+		return needed
+	}
+	return append(needed, Object{})
 }
 
 // builder collects a document.

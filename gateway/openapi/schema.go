@@ -18,11 +18,10 @@ func (b *builder) of(value any) Object {
 
 // required tells whether a body of this type must be sent.
 func (b *builder) required(value any) bool {
-	t := reflect.TypeOf(value)
-	if t.Kind() != reflect.Struct {
-		return false
+	if schema, ok := value.(Object); ok {
+		return schema["required"] != nil
 	}
-	_, required := b.members(t)
+	_, required := b.members(reflect.TypeOf(value))
 	return len(required) > 0
 }
 
