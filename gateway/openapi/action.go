@@ -54,10 +54,10 @@ func (b *builder) action(action *pack.Action) error {
 		"required": needsBody(action.Parameters.JSON()),
 	}
 	content := Object{
-		media:                  Object{"schema": result},
 		"text/event-stream":    Object{"schema": Object{"type": "string", "description": eventsDetail}},
 		"application/x-ndjson": Object{"schema": Object{"type": "string", "description": eventsDetail}},
 	}
+	content[media] = Object{"schema": result} // of an action that prints JSON lines, instead of events in that form
 	if action.Output != nil && action.OutputFormat == pack.FormatJSONL {
 		// The lines together are an array for the schema; the answer is text.
 		lines, err := b.component(name+".output", action.Output.JSON())
@@ -74,7 +74,9 @@ func (b *builder) action(action *pack.Action) error {
 			"Server-Timing":       ref("headers", "Server-Timing"),
 		},
 	}
-	operation["x-action"] = Object{"ref": name, "timeout_seconds": action.Timeout.Seconds(), "output_format": string(action.OutputFormat)}
+	operation["x-action"] = Object{
+		"ref": name, "timeout_seconds": action.Timeout.Seconds(), "output_format": string(action.OutputFormat), "media_type": media,
+	}
 	if len(action.Tags) > 0 {
 		operation["x-tags"] = action.Tags
 	}

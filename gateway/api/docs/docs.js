@@ -120,8 +120,9 @@ function form(one, body) {
       picks.append(make('button', { className: 'plain', textContent: example.summary ?? `example ${i + 1}`, onclick: () => set(example.value) }));
     }
   }
+  const usual = (name) => (name === one['x-action']?.media_type ? 0 : /event-stream|ndjson/.test(name) ? 2 : 1);
   const media = [...new Set(Object.values(one.responses).flatMap((given) => Object.keys(resolve(api, given).content ?? {})))]
-    .filter((name) => !name.includes('problem'));
+    .filter((name) => !name.includes('problem')).sort((a, b) => usual(a) - usual(b));
   const accept = make('select', { id: 'accept' }, ...(media.length ? media : ['*/*']).map((name) => make('option', { textContent: name })));
   accept.setAttribute('aria-label', 'Accept');
   const send = make('button', { id: 'send', textContent: 'Send' });
