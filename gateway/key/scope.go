@@ -24,8 +24,6 @@ const (
 	Invoke  = "invoke"
 	Read    = "read"
 	Operate = "operate"
-
-	AdminVerb = "admin"
 )
 
 // scopeGrammar: packs and actions as pack.ParseRef and pack.ParseActionRef have
