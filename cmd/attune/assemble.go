@@ -13,6 +13,8 @@ import (
 	"attune/envcache"
 	"attune/gateway/api"
 	"attune/gateway/execution"
+	"attune/gateway/key"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/gateway/redis"
 	"attune/gateway/secret"
@@ -38,6 +40,8 @@ type gateway struct {
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
 	vault    *secret.Vault
+	keys     *key.Keeper
+	rates    limit.Limiter
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -88,7 +92,7 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	if err = g.takeIdentity(ctx, root); err != nil {
 		return nil, err
 	}
-	if err = g.openState(); err != nil {
+	if err = g.openState(ctx); err != nil {
 		return nil, err
 	}
 	if err = g.buildParts(root, environ, events); err != nil {
@@ -100,9 +104,9 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	return g, g.proveIsolation(ctx)
 }
 
-// openState opens what keeps executions and secrets: Redis where it is
+// openState opens what keeps executions, secrets and API keys: Redis where it is
 // configured, and the embedded database otherwise.
-func (g *gateway) openState() error {
+func (g *gateway) openState(ctx context.Context) error {
 	if url := g.config.Redis.URL; url != "" {
 		client, err := redis.New(url)
 		if err != nil {
@@ -110,14 +114,20 @@ func (g *gateway) openState() error {
 		}
 		g.onClose("redis", client.Close)
 		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
+		if err := g.openAPIKeys(ctx, client.Keys(), limit.NewShared(client.Limiter(), g.log)); err != nil {
+			return err
+		}
 		return g.openKeys()
 	}
-	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
+	store, err := sqlite.Open(filepath.Join(g.config.StateDir, databaseFile))
 	if err != nil {
 		return fmt.Errorf("state_dir (%s): %w", g.config.Origin("state_dir"), err)
 	}
 	g.onClose("state", store.Close)
 	g.store, g.vault = store, &secret.Vault{Store: store.Secrets()}
+	if err := g.openAPIKeys(ctx, store.Keys(), limit.NewMemory()); err != nil {
+		return err
+	}
 	return g.openKeys()
 }
 
@@ -205,7 +215,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

@@ -170,8 +170,8 @@ func (d *diagnosis) exposure(context.Context) []Check {
 	}
 	if !isLoopback(d.config.Server.Host) {
 		checks = append(checks, Check{
-			Name: "exposure", Status: CheckWarn, Detail: d.config.Server.Host + " can be reached from other machines, without API keys",
-			Cure: "listen on 127.0.0.1 behind a proxy that authenticates; serve refuses this address without --insecure",
+			Name: "exposure", Status: CheckWarn, Detail: d.config.Server.Host + " can be reached from other machines, where serve asks for an API key",
+			Cure: "make a key (attune key create --local --scope admin NAME), and put a proxy that speaks TLS in front; or listen on 127.0.0.1",
 		})
 	}
 	return checks

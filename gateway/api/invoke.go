@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
@@ -45,11 +46,11 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 	}
 	ctx, release := s.watch(c.Context().Conn())
 	defer release()
-	outcome, err := s.Invoker.Invoke(ctx, request)
+	outcome, err := s.invokeWithin(ctx, call, request)
 	if outcome != nil && outcome.Execution != nil {
 		call.execution = outcome.Execution.ID
 		c.Set("Attune-Execution-Id", outcome.Execution.ID)
-		c.Set("Server-Timing", serverTiming(outcome.Execution.Timing))
+		c.Set("Server-Timing", serverTiming(call.auth, outcome.Execution.Timing))
 	}
 	if err != nil {
 		return cutOff(ctx, err)
@@ -83,6 +84,9 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	if err != nil {
 		return none, nil, refuse(execution.CodeInvalidRef, actionGrammar)
 	}
+	if err := s.allow(call, key.Invoke, ref.String()); err != nil {
+		return none, nil, err
+	}
 	if err := refuseUnsupported(header); err != nil {
 		return none, nil, err
 	}
@@ -92,6 +96,10 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	}
 	action, err := s.callable(ref)
 	if err != nil {
+		return none, nil, err
+	}
+	call.action = action
+	if err := s.take(c.Context(), "action", "action:"+ref.String(), action.Rate); err != nil {
 		return none, nil, err
 	}
 	if action.Runtime.HasEnvironment() {
@@ -121,7 +129,7 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 	}
 	action, ok := catalog.Action(ref)
 	if !ok {
-		return nil, refuse(execution.CodeNotFound, "there is no such action")
+		return nil, refuse(execution.CodeNotFound, noAction)
 	}
 	if !action.Enabled {
 		return nil, refuse(execution.CodeNotFound, "the action is disabled")
@@ -144,13 +152,13 @@ func refuseUnsupported(header *fasthttp.RequestHeader) error {
 }
 
 // serverTiming says in a browser's words where the time went.
-func serverTiming(t execution.Timing) string {
-	var buffer [96]byte
+func serverTiming(auth time.Duration, t execution.Timing) string {
+	var buffer [128]byte
 	text := buffer[:0]
 	for _, part := range [...]struct {
 		name string
 		ms   float64
-	}{{"queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
+	}{{"auth;dur=", float64(auth) / float64(time.Millisecond)}, {", queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
 		us := max(0, int64(math.Round(part.ms*1000)))
 		text = strconv.AppendInt(append(text, part.name...), us/1000, 10)
 		text = append(text, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))

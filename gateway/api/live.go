@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 )
 
 // This file follows and cancels executions of this gateway while they run.
@@ -58,10 +59,13 @@ func (s *Server) showLog(c *fiber.Ctx, call *call, name execution.Stream) error 
 			return err
 		}
 		if running, ok := s.Store.Running(id); ok {
+			if err := s.allow(call, key.Read, running.Summary().Pack); err != nil {
+				return err
+			}
 			return s.followLog(c, call, running, name, media)
 		}
 	}
-	found, err := s.execution(c, call)
+	found, err := s.execution(c, call, key.Read)
 	if err != nil {
 		return err
 	}
@@ -154,6 +158,9 @@ func (s *Server) cancelExecution(c *fiber.Ctx, call *call) error {
 		return err
 	}
 	if running, ok := s.Store.Running(id); ok {
+		if err := s.allow(call, key.Operate, running.Summary().Pack); err != nil {
+			return err
+		}
 		call.execution = id
 		running.Cancel()
 		ctx, release := s.watch(c.Context().Conn())
@@ -169,7 +176,7 @@ func (s *Server) cancelExecution(c *fiber.Ctx, call *call) error {
 			return cutOff(ctx, refuse(execution.CodeCancelled, "the client left before the execution had ended"))
 		}
 	}
-	found, err := s.execution(c, call)
+	found, err := s.execution(c, call, key.Operate)
 	switch {
 	case err != nil:
 		return err

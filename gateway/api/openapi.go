@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -21,8 +22,12 @@ import (
 )
 
 // showOpenAPI answers with the document of what the caller may see. It is open
-// to all: without a key it has the routes, and no action.
+// to all, and no scope is needed for it: without a key it has the routes, and the
+// actions that are open as well.
 func (s *Server) showOpenAPI(c *fiber.Ctx, call *call) error {
+	if err := s.authenticate(&c.Request().Header, call, key.Read, time.Now()); err != nil {
+		return err
+	}
 	document, err := s.document(call)
 	if err != nil {
 		return err
@@ -69,10 +74,13 @@ type documents struct {
 
 func (s *Server) document(call *call) (*document, error) {
 	catalog := s.Catalog()
-	seen := s.seenActions(call, catalog)
+	seen := seenActions(call, catalog)
 	hash := sha256.New()
+	if call.key != nil {
+		hash.Write([]byte("with a key\n")) // never fails
+	}
 	for _, action := range seen {
-		hash.Write([]byte(action.Ref.String() + "\n")) // never fails
+		hash.Write([]byte(action.Ref.String() + "\n"))
 	}
 	which := [sha256.Size]byte(hash.Sum(nil))
 	d := &s.openapi
@@ -84,7 +92,7 @@ func (s *Server) document(call *call) (*document, error) {
 	if found := d.kept[which]; found != nil {
 		return found, nil
 	}
-	body, err := openapi.Build(s.openAPISpec(seen))
+	body, err := openapi.Build(s.openAPISpec(seen, call.key != nil))
 	if err != nil {
 		return nil, fmt.Errorf("make the OpenAPI document: %w", err)
 	}
@@ -95,20 +103,19 @@ func (s *Server) document(call *call) (*document, error) {
 }
 
 // seenActions are the enabled actions that the caller may call or look at.
-func (s *Server) seenActions(call *call, catalog *pack.Catalog) []*pack.Action {
+func seenActions(call *call, catalog *pack.Catalog) []*pack.Action {
 	var seen []*pack.Action
 	for _, action := range catalog.Actions() {
-		mayCall := s.allow(call, key.Invoke, action.Ref.String()) == nil
-		if action.Enabled && (mayCall || s.allow(call, key.Read, string(action.Ref.Pack)) == nil) {
+		if action.Enabled && (call.may(key.Invoke, action.Ref.String()) || call.may(key.Read, string(action.Ref.Pack))) {
 			seen = append(seen, action)
 		}
 	}
 	return seen
 }
 
-func (s *Server) openAPISpec(actions []*pack.Action) openapi.Spec {
+func (s *Server) openAPISpec(actions []*pack.Action, keys bool) openapi.Spec {
 	spec := openapi.Spec{
-		Version: s.Version, Server: s.BaseURL, Actions: actions, ProblemOf: Problem{}, Parameters: documentedParameters,
+		Version: s.Version, Server: s.BaseURL, Keys: keys, Actions: actions, ProblemOf: Problem{}, Parameters: documentedParameters,
 		Enums: map[reflect.Type][]any{
 			reflect.TypeFor[execution.Status](): values(slices.Concat(statuses, []execution.Status{"dead"})),
 			reflect.TypeFor[envcache.State]():   values(environmentStates),
@@ -136,7 +143,7 @@ func (r route) operation() openapi.Operation {
 	doc := routeDocs[r.method+" "+r.pattern]
 	problems := doc.problems
 	if r.verb != "" {
-		problems = append(slices.Clone(problems), "unauthenticated", codeForbidden)
+		problems = append(slices.Clone(problems), codeUnauthenticated, codeForbidden, codeRateLimited)
 	}
 	if len(r.query) > 0 {
 		problems = append(slices.Clone(problems), codeInvalidQuery)

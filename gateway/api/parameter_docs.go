@@ -25,7 +25,7 @@ var documentedParameters = map[string]openapi.Parameter{
 	"path:runtime":                  {Detail: "A runtime's name.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "python"},
 	"path:name": {Detail: "A secret's name.",
 		Schema: openapi.Object{"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"}, Example: "token"},
-	"path:id": {Detail: "An execution's ID.",
+	"path:id": {Detail: "The ID of an execution, or of a key.",
 		Schema: openapi.Object{"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"}, Example: "01HZX3V7Q8R9S0T1V2W3X4Y5Z6"},
 	"path:file": {Detail: "A file of the page.", Schema: openapi.Object{"type": "string", "enum": docFiles()}, Example: "docs.js"},
 

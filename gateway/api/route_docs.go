@@ -3,6 +3,7 @@ package api
 import (
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/openapi"
 	"attune/gateway/secret"
 )
@@ -29,6 +30,7 @@ const (
 	tagEnvironments = "environments"
 	tagExecutions   = "executions"
 	tagSecrets      = "secrets"
+	tagKeys         = "keys"
 )
 
 // answersJSON is one answer of JSON.
@@ -45,6 +47,15 @@ var (
 	buildAnswer       = answersJSON(202, envcache.Status{}, "Location")
 
 	noMembers = openapi.Object{"type": "object", "additionalProperties": false}
+
+	keyOrder = members(openapi.Object{
+		"name":           openapi.Object{"type": "string", "minLength": 1, "maxLength": 100, "description": "For people."},
+		"scopes":         openapi.Object{"type": "array", "minItems": 1, "items": openapi.Object{"type": "string"}, "description": key.ScopeGrammar},
+		"expires_at":     openapi.Object{"type": "string", "format": "date-time"},
+		"rate":           described("string", "Requests, such as 100/m."),
+		"quota":          described("string", "Likewise, over a longer time."),
+		"max_concurrent": openapi.Object{"type": "integer", "minimum": 0, "description": "Calls that run at once; 0 = not bounded."},
+	}, "name", "scopes")
 
 	// changeProblems are those of every body that changes something.
 	changeProblems = []string{
@@ -151,6 +162,13 @@ var routeDocs = map[string]routeDoc{
 		problems: environmentProblems},
 	"POST /api/v1/environments/:pack/:runtime/verify": {tag: tagEnvironments, summary: "Compare the files with what was published",
 		answers: answersJSON(200, envcache.Verification{}), body: noMembers, problems: environmentProblems},
+
+	"GET /api/v1/keys": {tag: tagKeys, summary: "All API keys", answers: answersJSON(200, page[key.Key]{}), problems: storeProblems},
+	"POST /api/v1/keys": {tag: tagKeys, summary: "Make an API key", answers: answersJSON(201, newKeyPayload{}), body: keyOrder,
+		detail:   "The answer has its token, which no call gives again. The first key must have the scope admin; from then on a key is needed.",
+		problems: append([]string{execution.CodeStateUnavailable}, changeProblems...)},
+	"DELETE /api/v1/keys/:id": {tag: tagKeys, summary: "Revoke an API key", answers: noAnswer,
+		problems: append([]string{codeLastAdminKey, execution.CodeStateUnavailable}, changeProblems...)},
 
 	"GET /api/v1/executions":     {tag: tagExecutions, summary: "What runs and ran, newest first", answers: answersJSON(200, page[executionSummary]{}), problems: []string{execution.CodeStateUnavailable}},
 	"GET /api/v1/executions/:id": {tag: tagExecutions, summary: "One execution", answers: answersJSON(200, execution.Execution{}), problems: storeProblems},

@@ -63,6 +63,10 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rollback", verb: key.Operate, handle: s.rollbackEnvironment},
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/verify", verb: key.Operate, handle: s.verifyEnvironment},
 
+		{method: "GET", pattern: "/api/v1/keys", verb: key.AdminVerb, handle: s.listKeys},
+		{method: "POST", pattern: "/api/v1/keys", verb: key.AdminVerb, handle: s.createKey},
+		{method: "DELETE", pattern: "/api/v1/keys/:id", verb: key.AdminVerb, handle: s.revokeKey},
+
 		{method: "GET", pattern: "/api/v1/executions", verb: key.Read, handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
 		{method: "GET", pattern: "/api/v1/executions/:id", verb: key.Read, handle: s.showExecution},
@@ -87,7 +91,7 @@ func (s *Server) register() {
 // answer runs a route's handler with what all routes share around it.
 func (s *Server) answer(c *fiber.Ctx, r route) error {
 	call := callOf(c.Context())
-	call.route, call.quiet = r.pattern, r.health
+	call.route, call.quiet, call.changes = r.pattern, r.health, r.changes()
 	if !r.health {
 		if err := s.admit(); err != nil {
 			return err
@@ -103,6 +107,9 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 		if err := s.checkBrowser(&c.Request().Header); err != nil {
 			return err
 		}
+	}
+	if err := s.authorize(c.Context(), call, r); err != nil {
+		return err
 	}
 	query, err := readQuery(c.Context(), r.query)
 	if err != nil {

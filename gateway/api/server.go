@@ -21,6 +21,8 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"attune/gateway/key"
+	"attune/gateway/limit"
 	"attune/gateway/mcp"
 )
 
@@ -42,6 +44,9 @@ type Server struct {
 	tools    *mcp.Handler
 	openapi  documents
 
+	anonymous key.Key // what everybody may do where a key is needed for the rest
+	slots     limit.Slots
+
 	// base is the context of every call: it outlives the client, and ends only
 	// when a Shutdown runs out of time.
 	base context.Context
@@ -56,6 +61,7 @@ func New(options Options) (*Server, error) {
 	s := &Server{Options: options.withDefaults(), gate: newGate()}
 	s.leave = s.gate.leave
 	s.tools = mcp.New(s.Version, s.Logger)
+	s.anonymous.Scopes = s.Anonymous
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "attune",

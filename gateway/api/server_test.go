@@ -27,6 +27,7 @@ type world struct {
 	registrar    *fakeRegistrar
 	store        *fakeStore
 	secrets      *fakeSecrets
+	keys         *fakeKeys
 	health       *fakeHealth
 	log          *syncBuffer
 	client       *http.Client
@@ -43,6 +44,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		registrar:    &fakeRegistrar{catalog: catalog},
 		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
 		secrets:      &fakeSecrets{},
+		keys:         &fakeKeys{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
@@ -55,6 +57,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Registrar:    w.registrar,
 		Store:        w.store,
 		Secrets:      w.secrets,
+		Keys:         w.keys,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },
 		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

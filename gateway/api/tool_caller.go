@@ -29,7 +29,7 @@ var _ mcp.Caller = (*toolCaller)(nil)
 func (t *toolCaller) Actions() []*pack.Action {
 	var mine []*pack.Action
 	for _, action := range t.server.Catalog().Actions() {
-		if action.Enabled && t.server.allow(t.call, key.Invoke, action.Ref.String()) == nil {
+		if action.Enabled && t.call.may(key.Invoke, action.Ref.String()) {
 			mine = append(mine, action)
 		}
 	}
@@ -39,7 +39,7 @@ func (t *toolCaller) Actions() []*pack.Action {
 // Action implements mcp.Caller. What the caller may not call is not there.
 func (t *toolCaller) Action(name string) (*pack.Action, bool) {
 	ref, err := pack.ParseActionRef(name)
-	if err != nil || t.server.allow(t.call, key.Invoke, ref.String()) != nil {
+	if err != nil || !t.call.may(key.Invoke, ref.String()) {
 		return nil, false
 	}
 	action, err := t.server.callable(ref)
@@ -48,12 +48,20 @@ func (t *toolCaller) Action(name string) (*pack.Action, bool) {
 
 // Call implements mcp.Caller.
 func (t *toolCaller) Call(ctx context.Context, action *pack.Action, arguments []byte, tell func(string)) (*execution.Outcome, *mcp.Failure) {
-	own := *t.call // one message has one call, and yet: nothing of it is shared
+	own := *t.call // what follows is of this tool
+	own.action, own.resource = action, action.Ref.String()
 	if action.Runtime.HasEnvironment() {
 		own.environment = environmentPath(string(action.Ref.Pack), action.Runtime.Name)
 	}
-	request := execution.Request{ID: t.server.NewID(), Action: action.Ref.String(), Body: arguments, Arrived: time.Now()}
-	followed := t.server.follow(ctx, request)
+	failed := func(err error) (*execution.Outcome, *mcp.Failure) {
+		problem := t.server.problem(&own, cutOff(ctx, err))
+		return nil, &mcp.Failure{Problem: problem, Text: problemText(problem)}
+	}
+	if err := t.server.take(nil, "action", "action:"+own.resource, action.Rate); err != nil {
+		return failed(err)
+	}
+	request := execution.Request{ID: t.server.NewID(), Action: own.resource, Body: arguments, Arrived: time.Now()}
+	followed := t.server.follow(ctx, &own, request)
 	if followed.begun() {
 		own.execution = request.ID
 		t.note(request.ID)
@@ -63,8 +71,7 @@ func (t *toolCaller) Call(ctx context.Context, action *pack.Action, arguments []
 	}
 	<-followed.done
 	if err := followed.failure(); err != nil {
-		problem := t.server.problem(&own, cutOff(ctx, err))
-		return nil, &mcp.Failure{Problem: problem, Text: problemText(problem)}
+		return failed(err)
 	}
 	return followed.outcome, nil
 }

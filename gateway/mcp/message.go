@@ -29,7 +29,7 @@ var (
 // Message is what has to be known of a message before it is answered.
 type Message struct {
 	Method   string
-	Progress bool   // it asks to be told of progress, which takes events
+	Progress bool // it asks to be told of progress, which takes events
 }
 
 // ReadMessage looks at a message. That it is a valid one is for Serve to say.

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"cmp"
+	"encoding"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -28,6 +29,7 @@ func (b *builder) required(value any) bool {
 var (
 	timeType = reflect.TypeFor[time.Time]()
 	rawType  = reflect.TypeFor[json.RawMessage]()
+	textType = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
 // typed is the schema of what encoding/json makes of a type. Of a struct with a
@@ -36,6 +38,8 @@ func (b *builder) typed(t reflect.Type) Object {
 	switch {
 	case t == nil || t == rawType || t.Kind() == reflect.Interface:
 		return Object{"type": []any{"null", "boolean", "number", "string", "array", "object"}} // some take {} for anything but null
+	case t != timeType && t.Kind() != reflect.Pointer && t.Implements(textType):
+		return Object{"type": "string"}
 	case t == timeType:
 		return Object{"type": "string", "format": "date-time"}
 	}

@@ -38,6 +38,8 @@ type actionFile struct {
 	MinWarm           *int              `yaml:"min_warm"`
 	MaxInstances      *int              `yaml:"max_instances"`
 	IdleTimeout       string            `yaml:"idle_timeout"`
+	Rate              rateFile          `yaml:"rate"`
+	MaxConcurrency    *int              `yaml:"max_concurrency"`
 	Limits            limitsFile        `yaml:"limits"`
 	Network           string            `yaml:"network"`
 	Vars              map[string]string `yaml:"vars"`
@@ -96,6 +98,8 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		Network:         network(doc, a.Network, pack.Network),
 		Warm:            a.warm(doc, pack, runtime),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
+		Rate:            a.Rate.read(doc),
+		MaxConcurrency:  count(doc, "max_concurrency", a.MaxConcurrency, 1, mostAtOnce),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
 	}
 	if action.Delivery == DeliverFile && action.Warm.Isolation == runtimes.IsolationWorker {

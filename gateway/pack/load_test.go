@@ -98,6 +98,8 @@ concurrency: 4
 min_warm: 1
 max_instances: 3
 idle_timeout: 90
+rate: {limit: 100, per: 1m, burst: 20}
+max_concurrency: 5
 limits: {memory: 256MiB}
 network: none
 vars: {B: action, C: "x"}
@@ -268,11 +270,21 @@ func TestActionFaults(t *testing.T) {
 				":4: concurrency must be 1 with isolation container: an instance serves one execution",
 			},
 		},
-		"timeouts":    {"entry_point: a.sh\ntimeout: 0\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"negative":    {"entry_point: a.sh\ntimeout: -1\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"endless":     {"entry_point: a.sh\ntimeout: 1e300\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"no duration": {"entry_point: a.sh\ntimeout: soon\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"NaN":         {"entry_point: a.sh\ntimeout: nan\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"rates": {
+			"entry_point: a.sh\nrate: {limit: 0}\nmax_concurrency: 0\n",
+			[]string{
+				":3: rate.limit must be a number of calls from 1 to 10000000, for example rate: {limit: 100, per: 1s}",
+				":4: max_concurrency must be a number from 1 to 100000",
+			},
+		},
+		"rate without limit": {"entry_point: a.sh\nrate: {per: 1h}\n", []string{":3: rate.limit must be a number of calls from 1 to 10000000, for example rate: {limit: 100, per: 1s}"}},
+		"rate too fast":      {"entry_point: a.sh\nrate:\n  limit: 1\n  per: 10ms\n", []string{":5: rate.per must be seconds or a duration from 1s to 744h0m0s, for example 1s or 1h"}},
+		"burst above limit":  {"entry_point: a.sh\nrate: {limit: 2, burst: 3}\n", []string{":3: rate.burst must be a number of calls from 1 to rate.limit, 2"}},
+		"timeouts":           {"entry_point: a.sh\ntimeout: 0\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"negative":           {"entry_point: a.sh\ntimeout: -1\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"endless":            {"entry_point: a.sh\ntimeout: 1e300\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"no duration":        {"entry_point: a.sh\ntimeout: soon\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"NaN":                {"entry_point: a.sh\ntimeout: nan\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
 		"secret": {
 			"entry_point: a.sh\nparameters:\n  token:\n    secret: true\n    default: hush\noutput_schema:\n  t: {secret: true}\nexamples: [{}]\n",
 			[]string{
@@ -294,7 +306,7 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"output conflict": {"entry_point: a.sh\noutput: {a: {}}\noutput_schema: {b: {}}\n", []string{":3: output_schema and output are the same thing, but say different ones: keep output_schema"}},
-		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, ref, runner_type, runtime, tags, timeout, vars`}},
+		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, rate, ref, runner_type, runtime, tags, timeout, vars`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ package pack
 import (
 	"time"
 
+	"attune/gateway/limit"
 	"attune/runtimes"
 )
 
@@ -61,6 +62,8 @@ type Action struct {
 	Network         runtimes.NetworkPolicy // resolved: the action's, or its pack's
 	Warm            Warm                   // Preload resolved likewise
 	Limits          runtimes.Limits        // resolved likewise
+	Rate            limit.Rate             // of calls; zero = not bounded
+	MaxConcurrency  int                    // calls that run at once on one gateway; 0 = not bounded
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
 }
 

@@ -1,0 +1,33 @@
+package api
+
+import (
+	"log/slog"
+
+	"github.com/valyala/fasthttp"
+)
+
+// audit logs what an administrator has done or tried, and every caller who was
+// not known: who, what, with which outcome, from where. The path is told only
+// when its resource was the caller's business, and so has a known grammar.
+func (s *Server) audit(ctx *fasthttp.RequestCtx, c *call) {
+	if !c.changes && c.denied == "" {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("method", loggedMethod(ctx)),
+		slog.String("route", c.route),
+		slog.Int("status", ctx.Response.StatusCode()),
+		slog.String("client", ctx.RemoteIP().String()),
+		slog.String("request", c.id),
+	}
+	if c.key != nil && c.key.ID != "" {
+		attrs = append(attrs, slog.String("key", c.key.ID), slog.String("key_name", c.key.Name))
+	}
+	if c.denied != "" {
+		attrs = append(attrs, slog.String("denied", c.denied))
+	}
+	if c.resource != "" {
+		attrs = append(attrs, slog.String("resource", c.resource), slog.String("path", string(ctx.Path())))
+	}
+	s.Logger.LogAttrs(ctx, slog.LevelInfo, "audit", attrs...)
+}
