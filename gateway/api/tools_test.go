@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -276,5 +277,48 @@ func TestToolsSpeakEveryVersion(t *testing.T) {
 		"Content-Type", "application/json", "Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/list")
 	if response.StatusCode != 200 || !strings.Contains(body, `"demo.echo"`) || !strings.Contains(body, `"cacheScope":"private"`) {
 		t.Errorf("2026-07-28 tools/list = %d %s", response.StatusCode, body)
+	}
+}
+
+// TestToolsAndDocumentAreWhatTheKeyMaySee: and a call of another tool is one of
+// a tool that isn't there.
+func TestToolsAndDocumentAreWhatTheKeyMaySee(t *testing.T) {
+	t.Parallel()
+	w, tokens := keyed(t)
+	all := []string{"demo.echo", "demo.rows", "demo.say", "snake.run"}
+	for caller, want := range map[string]struct{ tools, documented []string }{
+		"invoke-only":  {all[:3], all[:3]},
+		"other action": {all[2:3], all[2:3]},
+		"other pack":   {all[3:], all[3:]},
+		"read-only":    {nil, all[:3]}, // may ask for nothing here
+		"everything":   {all, all},
+		"admin":        {all, all},
+		"no key":       {nil, nil},
+	} {
+		header := []string{"Content-Type", "application/json"}
+		if token := tokens[caller]; token != "" {
+			header = append(header, "Authorization", "Bearer "+token)
+		}
+		_, body := w.do(t, "POST", "/mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, header...)
+		for _, name := range all {
+			if got := strings.Contains(body, `"name":"`+name+`"`); got != slices.Contains(want.tools, name) {
+				t.Errorf("%s: tool %s listed = %v", caller, name, got)
+			}
+			_, called := w.do(t, "POST", "/mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+name+`"}}`, header...)
+			if ran := strings.Contains(called, `"attune/execution"`); ran != slices.Contains(want.tools, name) {
+				t.Errorf("%s: tool %s ran = %v: %s", caller, name, ran, called)
+			} else if want.tools != nil && !ran && !strings.Contains(called, "there is no such tool") {
+				t.Errorf("%s: tool %s = %s, want that it isn't there", caller, name, called)
+			}
+		}
+		_, document := w.do(t, "GET", "/openapi.json", "", header...)
+		for _, name := range all {
+			if got := strings.Contains(document, `"/invoke/`+name+`"`); got != slices.Contains(want.documented, name) {
+				t.Errorf("%s: action %s documented = %v", caller, name, got)
+			}
+		}
+		if !strings.Contains(document, `"security":[{"key":[]}],`) {
+			t.Errorf("%s: the document does not ask for a key", caller)
+		}
 	}
 }
