@@ -8,6 +8,7 @@ import (
 // Grammars as JSON Schema has them.
 const (
 	packPattern   = "^[a-z][a-z0-9_-]{0,62}$"
+	scopePattern  = `^(admin|invoke:(\*|[a-z][a-z0-9_-]{0,62}\.(\*|[a-z][a-z0-9_-]{0,62}))|(read|operate):(\*|[a-z][a-z0-9_-]{0,62}))$`
 	actionPattern = `^[a-z][a-z0-9_-]{0,62}\.[a-z][a-z0-9_-]{0,62}$`
 )
 

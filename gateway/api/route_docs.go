@@ -49,9 +49,10 @@ var (
 	noMembers = openapi.Object{"type": "object", "additionalProperties": false}
 
 	keyOrder = members(openapi.Object{
-		"name":           openapi.Object{"type": "string", "minLength": 1, "maxLength": 100, "description": "For people."},
-		"scopes":         openapi.Object{"type": "array", "minItems": 1, "items": openapi.Object{"type": "string"}, "description": key.ScopeGrammar},
-		"expires_at":     openapi.Object{"type": "string", "format": "date-time"},
+		"name":   openapi.Object{"type": "string", "minLength": 1, "maxLength": 100, "description": "For people."},
+		"scopes": openapi.Object{"type": "array", "minItems": 1, "description": key.ScopeGrammar, "items": openapi.Object{"type": "string", "pattern": scopePattern}},
+		"expires_at": openapi.Object{"description": "A time of RFC 3339; empty or missing = never.",
+			"anyOf": []any{openapi.Object{"type": "string", "format": "date-time"}, openapi.Object{"const": ""}}},
 		"rate":           described("string", "Requests, such as 100/m."),
 		"quota":          described("string", "Likewise, over a longer time."),
 		"max_concurrent": openapi.Object{"type": "integer", "minimum": 0, "description": "Calls that run at once; 0 = not bounded."},
