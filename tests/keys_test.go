@@ -199,6 +199,8 @@ func TestReplicasShareKeys(t *testing.T) {
 	if refused := fresh.answers(t, 503, admin, "POST", "/invoke/shop.hello"); refused.header.Get("Retry-After") == "" {
 		t.Errorf("a gateway that knows no keys = %v", refused.header)
 	}
+	fresh.answers(t, 503, "", "GET", "/readyz")
+	b.answers(t, 200, "", "GET", "/readyz")
 
 	redis.restart(t)
 	soon("a gateway that knew no keys", fresh, admin, 200)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"attune/gateway/api"
 	"attune/gateway/key"
 	"attune/gateway/limit"
 	"attune/gateway/redis"
@@ -97,6 +98,15 @@ func (g *gateway) openAPIKeys(ctx context.Context, store key.Store, rates limit.
 	}
 	g.log.Warn("API keys can't be read yet; the ones from before go on", slog.Any("error", err))
 	return nil
+}
+
+// checkKeys: a gateway that doesn't know whether keys are needed lets nobody in.
+func (g *gateway) checkKeys() api.HealthCheck {
+	check := api.HealthCheck{Name: "api-keys", Required: true, OK: g.keys.Ring() != nil}
+	if !check.OK {
+		check.Detail = "they were never read: whether one is needed isn't known"
+	}
+	return check
 }
 
 // anonymous is what needs no key.

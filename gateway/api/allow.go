@@ -32,6 +32,19 @@ func (s *Server) allow(call *call, verb, resource string) error {
 	return refuse(execution.CodeNotFound, missing(call.route))
 }
 
+// allowExecution is allow for an execution. Whoever has asked for it may look at
+// it and cancel it, whatever else is allowed.
+func (s *Server) allowExecution(call *call, verb string, x *execution.Execution) error {
+	switch {
+	case call.caller != "" && call.caller == x.Caller:
+		call.resource = x.Pack
+		return nil
+	case call.key != nil && !call.key.MaySomewhere(verb) && !call.sees(x.Pack):
+		return refuse(execution.CodeNotFound, noExecuted)
+	}
+	return s.allow(call, verb, x.Pack)
+}
+
 // may is allow for what is left out of a listing: nobody has asked for it.
 func (c *call) may(verb, resource string) bool { return c.key == nil || c.key.May(verb, resource) }
 

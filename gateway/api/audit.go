@@ -7,8 +7,9 @@ import (
 )
 
 // audit logs what an administrator has done or tried, and every caller who was
-// not known: who, what, with which outcome, from where. The path is told only
-// when its resource was the caller's business, and so has a known grammar.
+// not known: who, what, with which outcome, from where. The path, as it was sent,
+// is told only of those who were allowed what they asked for: others could write
+// into the log what they like.
 func (s *Server) audit(ctx *fasthttp.RequestCtx, c *call) {
 	if !c.changes && c.denied == "" {
 		return
@@ -27,7 +28,7 @@ func (s *Server) audit(ctx *fasthttp.RequestCtx, c *call) {
 		attrs = append(attrs, slog.String("denied", c.denied))
 	}
 	if c.resource != "" {
-		attrs = append(attrs, slog.String("resource", c.resource), slog.String("path", string(ctx.Path())))
+		attrs = append(attrs, slog.String("resource", c.resource), slog.String("path", string(ctx.URI().PathOriginal())))
 	}
 	s.Logger.LogAttrs(ctx, slog.LevelInfo, "audit", attrs...)
 }

@@ -45,6 +45,7 @@ func TestAudit(t *testing.T) {
 	ask("POST", "/invoke/demo.echo", "{}", "unknown")
 	ask("GET", "/api/v1/packs", "", "expired")
 	ask("DELETE", "/api/v1/keys/"+canary, "", "invoke-only")
+	ask("DELETE", "/api/v1/keys/%0a"+canary, "", "read-only")
 	id := func(caller string) string { return tokens[caller][len("attune_"):][:26] }
 	build := "/api/v1/environments/:pack/:runtime/build"
 	want := []map[string]any{
@@ -59,6 +60,7 @@ func TestAudit(t *testing.T) {
 		{"method": "POST", "route": "/invoke/:ref", "status": 401.0, "denied": "unknown"},
 		{"method": "GET", "route": "/api/v1/packs", "status": 401.0, "denied": "expired", "key": id("expired"), "key_name": "expired"},
 		{"method": "DELETE", "route": "/api/v1/keys/:id", "status": 403.0, "key": id("invoke-only"), "key_name": "invoke-only"},
+		{"method": "DELETE", "route": "/api/v1/keys/:id", "status": 403.0, "key": id("read-only"), "key_name": "read-only"},
 	}
 	if diff := gocmp.Diff(want, w.audited(t)); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)

@@ -23,7 +23,7 @@ func (s *Server) authorize(ctx *fasthttp.RequestCtx, call *call, r route) error 
 		return err
 	}
 	if call.caller != "" {
-		return s.admitKey(ctx, call, r.verb)
+		return s.admitKey(ctx, call, r)
 	}
 	if call.key != nil && !call.key.MaySomewhere(r.verb) {
 		return s.deny(call, "missing")
@@ -37,15 +37,15 @@ func (s *Server) authorize(ctx *fasthttp.RequestCtx, call *call, r route) error 
 
 // admitKey takes the request from the key's budgets. A request that is refused
 // later on counts, too.
-func (s *Server) admitKey(ctx *fasthttp.RequestCtx, call *call, verb string) error {
+func (s *Server) admitKey(ctx *fasthttp.RequestCtx, call *call, r route) error {
 	k := call.key
-	if err := s.take(ctx, "key", "key:"+k.ID, k.Rate); err != nil {
+	if err := s.take(ctx, "key", k.ID, k.Rate); err != nil {
 		return err
 	}
-	if err := s.take(ctx, "quota", "quota:"+k.ID, k.Quota); err != nil {
+	if err := s.take(ctx, "quota", k.ID, k.Quota); err != nil {
 		return err
 	}
-	if !k.MaySomewhere(verb) {
+	if !k.MaySomewhere(r.verb) && !(r.own && k.MaySomewhere(key.Invoke)) {
 		return refuse(codeForbidden, notAllowed)
 	}
 	return nil

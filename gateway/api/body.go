@@ -89,11 +89,11 @@ func checkChangeBody(header *fasthttp.RequestHeader, size int) error {
 }
 
 // checkBrowser keeps pages of other sites from changing anything, and from calling
-// actions without a key, after checkOrigin. That Origin and Host are the same is not enough: by rebinding its
-// name, a page makes the gateway's address its own origin. A name that nobody
-// can rebind is an address, localhost, or the one that the operator has given
-// the gateway. Clients that aren't browsers send neither header, and may use any
-// name.
+// actions without a key, after checkOrigin. That Origin and Host are the same is
+// not enough: by rebinding its name, a page makes the gateway's address its own
+// origin. A name that nobody can rebind is an address, localhost, or the one that
+// the operator has given the gateway. Clients that aren't browsers send neither
+// header, and may use any name.
 func (s *Server) checkBrowser(header *fasthttp.RequestHeader) error {
 	origin := string(header.Peek(fasthttp.HeaderOrigin))
 	if origin == "" && len(header.Peek("Sec-Fetch-Site")) == 0 {

@@ -162,7 +162,7 @@ func (s *Server) execution(c *fiber.Ctx, call *call, verb string) (*execution.Ex
 	if err != nil {
 		return nil, s.storeAway(call, err)
 	}
-	if err := s.allow(call, verb, found.Pack); err != nil {
+	if err := s.allowExecution(call, verb, found); err != nil {
 		return nil, err
 	}
 	return found, nil

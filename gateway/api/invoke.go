@@ -84,7 +84,8 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	if err != nil {
 		return none, nil, refuse(execution.CodeInvalidRef, actionGrammar)
 	}
-	if err := s.allow(call, key.Invoke, ref.String()); err != nil {
+	name := ref.String()
+	if err := s.allow(call, key.Invoke, name); err != nil {
 		return none, nil, err
 	}
 	if err := refuseUnsupported(header); err != nil {
@@ -99,7 +100,7 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 		return none, nil, err
 	}
 	call.action = action
-	if err := s.take(c.Context(), "action", "action:"+ref.String(), action.Rate); err != nil {
+	if err := s.take(c.Context(), "action", name, action.Rate); err != nil {
 		return none, nil, err
 	}
 	if action.Runtime.HasEnvironment() {
@@ -114,7 +115,7 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	}
 	return execution.Request{
 		ID:      s.NewID(),
-		Action:  ref.String(),
+		Action:  name,
 		Body:    bytes.Clone(c.Request().Body()), // as sent: fiber's Body would unpack it
 		Timeout: timeout,
 		Arrived: call.arrived,

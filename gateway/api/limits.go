@@ -13,14 +13,15 @@ import (
 	"attune/gateway/limit"
 )
 
-// take takes a request from a bucket, and tells the client how that stands, in
-// the fields of draft-ietf-httpapi-ratelimit-headers. A nil ctx has no header
-// for them: what is called is one of several things in a message.
-func (s *Server) take(ctx *fasthttp.RequestCtx, policy, name string, rate limit.Rate) error {
+// take takes a request from the bucket that something has under a policy, and
+// tells the client how that stands, in the fields of
+// draft-ietf-httpapi-ratelimit-headers. A nil ctx has no header for them: what is
+// called is one of several things in a message.
+func (s *Server) take(ctx *fasthttp.RequestCtx, policy, of string, rate limit.Rate) error {
 	if rate.IsZero() {
 		return nil
 	}
-	state, err := s.Limiter.Take(s.base, name, rate)
+	state, err := s.Limiter.Take(s.base, policy+":"+of, rate)
 	if err != nil { // better too many than none
 		s.Logger.Warn("limit a rate", slog.Any("error", err))
 		return nil

@@ -59,7 +59,7 @@ func (s *Server) showLog(c *fiber.Ctx, call *call, name execution.Stream) error 
 			return err
 		}
 		if running, ok := s.Store.Running(id); ok {
-			if err := s.allow(call, key.Read, running.Summary().Pack); err != nil {
+			if err := s.allowExecution(call, key.Read, running.Summary()); err != nil {
 				return err
 			}
 			return s.followLog(c, call, running, name, media)
@@ -158,7 +158,7 @@ func (s *Server) cancelExecution(c *fiber.Ctx, call *call) error {
 		return err
 	}
 	if running, ok := s.Store.Running(id); ok {
-		if err := s.allow(call, key.Operate, running.Summary().Pack); err != nil {
+		if err := s.allowExecution(call, key.Operate, running.Summary()); err != nil {
 			return err
 		}
 		call.execution = id

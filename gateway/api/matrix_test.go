@@ -12,6 +12,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"attune/gateway/execution"
 	"attune/gateway/key"
 	"attune/gateway/key/keytest"
 )
@@ -141,10 +142,18 @@ var matrix = map[string]matrixRow{
 	"POST /api/v1/keys":                                 verbRow(key.AdminVerb),
 	"DELETE /api/v1/keys/:id":                           verbRow(key.AdminVerb),
 	"GET /api/v1/executions":                            listRow(),
-	"GET /api/v1/executions/:id":                        verbRow(key.Read),
-	"GET /api/v1/executions/:id/logs/stdout":            verbRow(key.Read),
-	"GET /api/v1/executions/:id/logs/stderr":            verbRow(key.Read),
-	"POST /api/v1/executions/:id/cancel":                verbRow(key.Operate),
+	"GET /api/v1/executions/:id":                        executionRow(key.Read),
+	"GET /api/v1/executions/:id/logs/stdout":            executionRow(key.Read),
+	"GET /api/v1/executions/:id/logs/stderr":            executionRow(key.Read),
+	"POST /api/v1/executions/:id/cancel":                executionRow(key.Operate),
+}
+
+// executionRow: a key that calls actions has executions of its own, and can't
+// tell those of others from none.
+func executionRow(verb string) matrixRow {
+	row := verbRow(verb)
+	row["invoke-only"], row["other action"] = absent, absent
+	return row
 }
 
 // anyInvokeRow: whoever may call something may ask what.
@@ -266,6 +275,28 @@ func (w *world) token(t *testing.T, scopes ...key.Scope) string {
 		t.Fatal(err)
 	}
 	return token
+}
+
+// Whoever has asked for an execution may follow and cancel it, and nobody else who
+// only calls actions.
+func TestExecutionsOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	w, tokens := keyed(t)
+	mine := storedExecution()
+	mine.ID, mine.Caller, mine.Status = liveExecution, tokens["invoke-only"][len("attune_"):][:26], execution.StatusCancelled
+	w.store.ended[mine.ID] = mine // before the first request
+	for _, route := range []string{"GET ", "GET /logs/stdout", "GET /logs/stderr", "POST /cancel"} {
+		method, path, _ := strings.Cut(route, " ")
+		target := "/api/v1/executions/" + mine.ID + path
+		for caller, want := range map[string]int{"invoke-only": 200, "other action": 404, "other pack": 404, "no key": 401, "operator": 200} {
+			if status, body := w.status(t, method, target, "", tokens[caller]); status != want {
+				t.Errorf("%s: %s %s = %d %s, want %d", caller, method, target, status, body, want)
+			}
+		}
+	}
+	if status, _ := w.status(t, "GET", "/api/v1/executions", "", tokens["invoke-only"]); status != barred {
+		t.Errorf("all executions = %d, want 403", status)
+	}
 }
 
 // Listings have what the key may see, and nothing else.

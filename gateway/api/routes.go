@@ -17,6 +17,7 @@ type route struct {
 	pattern string
 	handle  func(*fiber.Ctx, *call) error
 	verb    string   // what a key must be allowed somewhere; the handler asks for its resource by allow. Empty = open to all
+	own     bool     // open, too, to a key that may call actions: for the executions that it has asked for itself
 	query   []string // the parameters that it has; any other is refused
 	health  bool     // answers while draining, logged at debug level
 }
@@ -69,10 +70,10 @@ func (s *Server) routes() []route {
 
 		{method: "GET", pattern: "/api/v1/executions", verb: key.Read, handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
-		{method: "GET", pattern: "/api/v1/executions/:id", verb: key.Read, handle: s.showExecution},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", verb: key.Read, handle: s.showStdout, query: []string{"follow"}},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", verb: key.Read, handle: s.showStderr, query: []string{"follow"}},
-		{method: "POST", pattern: "/api/v1/executions/:id/cancel", verb: key.Operate, handle: s.cancelExecution},
+		{method: "GET", pattern: "/api/v1/executions/:id", verb: key.Read, own: true, handle: s.showExecution},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", verb: key.Read, own: true, handle: s.showStdout, query: []string{"follow"}},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", verb: key.Read, own: true, handle: s.showStderr, query: []string{"follow"}},
+		{method: "POST", pattern: "/api/v1/executions/:id/cancel", verb: key.Operate, own: true, handle: s.cancelExecution},
 	}
 }
 

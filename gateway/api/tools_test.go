@@ -15,6 +15,8 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/limit"
+	"attune/gateway/pack"
 )
 
 // connect is the SDK's own client at a real server.
@@ -319,6 +321,32 @@ func TestToolsAndDocumentAreWhatTheKeyMaySee(t *testing.T) {
 		}
 		if !strings.Contains(document, `"security":[{"key":[]}],`) {
 			t.Errorf("%s: the document does not ask for a key", caller)
+		}
+	}
+}
+
+// TestToolCallsCountAsCalls: what bounds an action bounds its tool, in one bucket.
+func TestToolCallsCountAsCalls(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	ref := pack.ActionRef{Pack: "demo", Name: "echo"}
+	action, _ := w.Catalog().Action(ref)
+	action.Rate = limit.Rate{Limit: 2, Per: time.Hour}
+	if response, body := w.do(t, "POST", "/invoke/demo.echo", "{}"); response.StatusCode != http.StatusOK {
+		t.Fatalf("POST /invoke/demo.echo = %d %s", response.StatusCode, body)
+	}
+	session := w.connect(t, nil)
+	for i, want := range []string{"", "/problems/rate-limited"} {
+		result, err := session.CallTool(t.Context(), &sdk.CallToolParams{Name: "demo.echo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		problem, _ := result.StructuredContent.(map[string]any)
+		if got, _ := problem["type"].(string); got != want || result.IsError != (want != "") {
+			t.Errorf("call %d = %v, want %q", i+1, result.StructuredContent, want)
+		}
+		if want != "" && problem["retry_after"] == nil {
+			t.Errorf("%v does not say when to come back", problem)
 		}
 	}
 }

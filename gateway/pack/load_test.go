@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-multierror"
 
+	"attune/gateway/limit"
 	"attune/runtimes"
 )
 
@@ -139,6 +140,9 @@ examples: [{n: 2}, {title: three, parameters: {n: 3}}]
 	one := 1
 	if diff := cmp.Diff(Warm{Isolation: "process", Preload: []string{}, Concurrency: 4, MinWarm: &one, MaxInstances: 3, IdleTimeout: 90 * time.Second}, order.Warm); diff != "" {
 		t.Errorf("warm (-want +got):\n%s", diff)
+	}
+	if want := (limit.Rate{Limit: 100, Per: time.Minute, Burst: 20}); order.Rate != want || order.MaxConcurrency != 5 || !other.Rate.IsZero() || other.MaxConcurrency != 0 {
+		t.Errorf("rate %+v and %d at once, want %+v and 5; of an action that says nothing %+v", order.Rate, order.MaxConcurrency, want, other.Rate)
 	}
 	if diff := cmp.Diff(map[string]string{"A": "1", "B": "action", "C": "x"}, order.Vars); diff != "" {
 		t.Errorf("vars (-want +got):\n%s", diff)

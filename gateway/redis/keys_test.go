@@ -3,6 +3,7 @@ package redis
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,21 +48,24 @@ func TestSharedLimiterWithoutRedis(t *testing.T) {
 	c.prefix = mustOpen(t).prefix
 	a, b := limit.NewShared(c.Limiter(), slog.New(slog.DiscardHandler)), limit.NewShared(c.Limiter(), slog.New(slog.DiscardHandler))
 	rate := limit.Rate{Limit: 2, Per: time.Hour}
-	allowed := func(l *limit.Shared) bool {
-		state, err := l.Take(t.Context(), "key:a", rate)
-		if err != nil {
-			t.Fatalf("Take() error = %v", err)
+	allowed := func(takers ...*limit.Shared) (got []bool) {
+		for _, l := range takers {
+			state, err := l.Take(t.Context(), "key:a", rate)
+			if err != nil {
+				t.Fatalf("Take() error = %v", err)
+			}
+			got = append(got, state.Allowed)
 		}
-		return state.Allowed
+		return got
 	}
-	if !allowed(a) || !allowed(b) || allowed(a) || allowed(b) {
-		t.Error("two gateways don't share the two that there are")
+	if got := allowed(a, b, a, b); !slices.Equal(got, []bool{true, true, false, false}) {
+		t.Errorf("of two gateways that share two: %v", got)
 	}
 	p.set(func(p *proxy) { p.refuse = true })
 	if _, err := c.Limiter().Take(t.Context(), "key:a", rate); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("Take() without Redis error = %v, want ErrUnavailable", err)
 	}
-	if !allowed(a) || !allowed(a) || allowed(a) || !allowed(b) {
-		t.Error("without Redis a gateway doesn't count by itself")
+	if got := allowed(a, a, a, b); !slices.Equal(got, []bool{true, true, false, true}) {
+		t.Errorf("of two gateways without Redis: %v", got)
 	}
 }
