@@ -291,7 +291,7 @@ func TestJobsChangeHands(t *testing.T) {
 	b := h.beside("b")
 	b.envs += "-b"
 	setting, _ := newRedis(t).via(t)
-	f := newFleet(t, []string{setting, "ATTUNE__SERVER__DRAIN_TIMEOUT=0", "ATTUNE__QUEUE__LEASE=1m"}, h)
+	f := newFleet(t, []string{setting, "ATTUNE__SERVER__DRAIN_TIMEOUT=200ms", "ATTUNE__QUEUE__LEASE=1m"}, h)
 	first := f.runs[0]
 	id := f.submit(http.DefaultClient, "jobs.slow")
 	status := func(g *gateway) string {
