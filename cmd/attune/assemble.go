@@ -26,7 +26,7 @@ import (
 )
 
 // killGrace is what an action gets between SIGTERM and SIGKILL.
-const killGrace = 2 * time.Second
+const killGrace = time.Second
 
 // gateway is the program's parts, put together. Nothing of it runs before
 // serve; close gives everything back.
