@@ -117,7 +117,7 @@ func (s *Server) openAPISpec(actions []*pack.Action, keys bool) openapi.Spec {
 	spec := openapi.Spec{
 		Version: s.Version, Server: s.BaseURL, Keys: keys, Actions: actions, ProblemOf: Problem{}, Parameters: documentedParameters,
 		Enums: map[reflect.Type][]any{
-			reflect.TypeFor[execution.Status](): values(slices.Concat(statuses, []execution.Status{"dead"})),
+			reflect.TypeFor[execution.Status](): values(statuses),
 			reflect.TypeFor[envcache.State]():   values(environmentStates),
 			reflect.TypeFor[pack.Format]():      values([]pack.Format{pack.FormatJSON, pack.FormatYAML, pack.FormatDotenv, pack.FormatText, pack.FormatJSONL}),
 		},
