@@ -53,6 +53,7 @@ func TestImportTable(t *testing.T) {
 		"github.com/go-redis/":      "attune/gateway/redis",
 		"modernc.org/sqlite":        "attune/gateway/sqlite",
 		"go.yaml.in/":               "attune/runtimes/strictyaml",
+		"github.com/robfig/":        "attune/gateway/calendar",
 
 		"github.com/modelcontextprotocol/": "attune/gateway/mcp",
 	}

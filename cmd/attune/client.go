@@ -28,6 +28,7 @@ type client struct {
 	base    string // without a slash at the end
 	key     string // API key; empty = none
 	http    *http.Client
+	prefer  string        // preferences of RFC 7240; empty = none
 	silence time.Duration // after which a stream of events is taken for dead
 }
 
@@ -134,6 +135,9 @@ func (c *client) send(ctx context.Context, method, path, accept string, body []b
 	}
 	if accept != "" {
 		req.Header.Set("Accept", accept)
+	}
+	if c.prefer != "" {
+		req.Header.Set("Prefer", c.prefer)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

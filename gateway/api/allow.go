@@ -12,6 +12,7 @@ const (
 	noAction   = "there is no such action"
 	noPack     = "there is no such pack"
 	noExecuted = "there is no such execution"
+	noLetters  = "there is no such dead letter"
 )
 
 // allow tells whether the caller may do something to a resource: pack.action of
@@ -60,12 +61,16 @@ func (c *call) seesAll() bool { return c.key == nil || c.key.May(key.Read, "*") 
 // missing is what a route's handler says of a resource that isn't there.
 func missing(pattern string) string {
 	switch {
-	case strings.HasPrefix(pattern, "/invoke/"), strings.HasPrefix(pattern, "/api/v1/actions/"):
+	case strings.HasPrefix(pattern, "/invoke/"), strings.HasPrefix(pattern, "/api/v1/actions/"), pattern == "/api/v1/executions/execute":
 		return noAction
 	case strings.HasPrefix(pattern, "/api/v1/packs/"):
 		return noPack
 	case strings.HasPrefix(pattern, "/api/v1/environments/"):
 		return noEnvironment
+	case strings.HasPrefix(pattern, "/api/v1/schedules/"):
+		return noSchedule
+	case strings.HasPrefix(pattern, "/api/v1/dead/"):
+		return noLetters
 	case strings.HasPrefix(pattern, "/api/v1/executions/"):
 		return noExecuted
 	}

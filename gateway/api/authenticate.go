@@ -39,10 +39,10 @@ func (s *Server) authorize(ctx *fasthttp.RequestCtx, call *call, r route) error 
 // later on counts, too.
 func (s *Server) admitKey(ctx *fasthttp.RequestCtx, call *call, r route) error {
 	k := call.key
-	if err := s.take(ctx, "key", k.ID, k.Rate); err != nil {
+	if err := s.spend(ctx, "key", k.ID, k.Rate); err != nil {
 		return err
 	}
-	if err := s.take(ctx, "quota", k.ID, k.Quota); err != nil {
+	if err := s.spend(ctx, "quota", k.ID, k.Quota); err != nil {
 		return err
 	}
 	if !k.MaySomewhere(r.verb) && !(r.own && k.MaySomewhere(key.Invoke)) {

@@ -17,7 +17,7 @@ import (
 
 // readMembers reads the body of a request that changes something: nothing, or
 // one strict JSON object with some of the members, each into the *string, *bool,
-// *int or *[]string that is given for it.
+// *int, *[]string or, of an object, *json.RawMessage that is given for it.
 func readMembers(c *fiber.Ctx, members map[string]any) error {
 	body := c.Request().Body()
 	if err := checkChangeBody(&c.Request().Header, len(body)); err != nil {
@@ -39,7 +39,8 @@ func readMembers(c *fiber.Ctx, members map[string]any) error {
 			problems = append(problems, pack.Problem{Detail: "has a member that this call does not have"})
 			continue
 		}
-		if json.Unmarshal(value, target) != nil || bytes.Equal(value, []byte("null")) {
+		_, raw := target.(*json.RawMessage)
+		if json.Unmarshal(value, target) != nil || bytes.Equal(value, []byte("null")) || raw && !bytes.HasPrefix(value, []byte("{")) {
 			problems = append(problems, pack.Problem{Pointer: "/" + name, Detail: "must be " + kindOf(target)})
 		}
 	}
@@ -58,6 +59,8 @@ func kindOf(target any) string {
 		return "a whole number"
 	case *[]string:
 		return "a list of strings"
+	case *json.RawMessage:
+		return "an object"
 	}
 	return "a string"
 }

@@ -13,11 +13,11 @@ import (
 	"attune/gateway/limit"
 )
 
-// take takes a request from the bucket that something has under a policy, and
+// spend takes a request from the bucket that something has under a policy, and
 // tells the client how that stands, in the fields of
 // draft-ietf-httpapi-ratelimit-headers. A nil ctx has no header for them: what is
 // called is one of several things in a message.
-func (s *Server) take(ctx *fasthttp.RequestCtx, policy, of string, rate limit.Rate) error {
+func (s *Server) spend(ctx *fasthttp.RequestCtx, policy, of string, rate limit.Rate) error {
 	if rate.IsZero() {
 		return nil
 	}

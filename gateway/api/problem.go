@@ -43,6 +43,10 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeAlreadyExists       = "already-exists"
+	codeInPack              = "in-pack"
+	codeNotEnded            = "execution-not-ended"
+	codeNothingKept         = "execution-not-kept"
 	codeInvalidMessage      = "invalid-message"
 )
 
@@ -69,6 +73,10 @@ var kinds = map[string]kind{
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
 	codeEnded:               {409, "The execution has ended"},
 	codeElsewhere:           {409, "The execution runs on another gateway"},
+	codeAlreadyExists:       {409, "There is one of that ref already"},
+	codeInPack:              {409, "The resource is a file of its pack"},
+	codeNotEnded:            {409, "The execution has not ended"},
+	codeNothingKept:         {409, "The execution's parameters were not kept"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"maps"
+
 	"attune/envcache"
 	"attune/gateway/execution"
 	"attune/gateway/key"
@@ -82,7 +84,18 @@ func described(kind, detail string) openapi.Object {
 	return openapi.Object{"type": kind, "description": detail}
 }
 
-var routeDocs = map[string]routeDoc{
+// routeDocs are those of all routes, by method and pattern.
+var routeDocs = joined(servingDocs, laterDocs)
+
+func joined(parts ...map[string]routeDoc) map[string]routeDoc {
+	all := map[string]routeDoc{}
+	for _, part := range parts {
+		maps.Copy(all, part)
+	}
+	return all
+}
+
+var servingDocs = map[string]routeDoc{
 	"GET /": {tag: tagOperations, summary: "What answers here", answers: answersJSON(200, indexPayload{})},
 	"GET /healthz": {tag: tagOperations, summary: "Alive", answers: answersJSON(200, healthPayload{}),
 		detail: "Answers as long as the program does, also while it drains."},
@@ -93,7 +106,7 @@ var routeDocs = map[string]routeDoc{
 		detail: "Every action also has an operation of its own in this document, with its schemas. " +
 			"The answer is the result in its own media type; " + mediaEvents + " or " + mediaLines + " in Accept ask for events as they happen.",
 		answers: []openapi.Answer{{Status: 200, Detail: "The result.", Media: []string{"*/*"}, Body: openapi.Object{},
-			Headers: []string{"Attune-Execution-Id", "Server-Timing"}}},
+			Headers: []string{"Attune-Execution-Id", "Server-Timing"}}, acceptedLater},
 		problems: append(openapi.ActionProblems(), refProblems...)},
 	"POST /mcp": {tag: tagInvoke, summary: "Actions as tools of the Model Context Protocol",
 		detail: "Streamable HTTP without sessions: one JSON-RPC message, answered in JSON, or in server-sent events where a call asks for progress.",

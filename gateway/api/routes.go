@@ -35,7 +35,7 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
 
-		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream"}},
+		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream", "delay", "priority"}},
 
 		{method: "POST", pattern: "/mcp", verb: key.Invoke, handle: s.serveTools},
 		{method: "GET", pattern: "/openapi.json", handle: s.showOpenAPI},
@@ -74,6 +74,21 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", verb: key.Read, own: true, handle: s.showStdout, query: []string{"follow"}},
 		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", verb: key.Read, own: true, handle: s.showStderr, query: []string{"follow"}},
 		{method: "POST", pattern: "/api/v1/executions/:id/cancel", verb: key.Operate, own: true, handle: s.cancelExecution},
+		{method: "POST", pattern: "/api/v1/executions/execute", verb: key.Invoke, handle: s.execute},
+		{method: "POST", pattern: "/api/v1/executions/:id/retry", verb: key.Invoke, own: true, handle: s.retryExecution},
+
+		{method: "GET", pattern: "/api/v1/dead", verb: key.Read, handle: s.listDead, query: []string{"cursor", "limit"}},
+		{method: "GET", pattern: "/api/v1/dead/:id", verb: key.Read, handle: s.showDead},
+		{method: "DELETE", pattern: "/api/v1/dead/:id", verb: key.Operate, handle: s.removeDead},
+		{method: "POST", pattern: "/api/v1/dead/:id/redrive", verb: key.Operate, handle: s.redriveDead},
+
+		{method: "GET", pattern: "/api/v1/schedules", verb: key.Read, handle: s.listSchedules},
+		{method: "POST", pattern: "/api/v1/schedules", verb: key.Operate, handle: s.createSchedule},
+		{method: "GET", pattern: "/api/v1/schedules/:ref", verb: key.Read, handle: s.showSchedule},
+		{method: "DELETE", pattern: "/api/v1/schedules/:ref", verb: key.Operate, handle: s.deleteSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/run", verb: key.Operate, handle: s.runSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/pause", verb: key.Operate, handle: s.pauseSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/resume", verb: key.Operate, handle: s.resumeSchedule},
 	}
 }
 

@@ -28,6 +28,7 @@ type world struct {
 	store        *fakeStore
 	secrets      *fakeSecrets
 	keys         *fakeKeys
+	queue        *fakeQueue
 	health       *fakeHealth
 	log          *syncBuffer
 	client       *http.Client
@@ -50,6 +51,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
 		served:       make(chan error, 1),
 	}
+	w.queue = &fakeQueue{invoker: w.invoker, store: w.store}
 	options := Options{
 		Invoker:      w.invoker,
 		Catalog:      func() *pack.Catalog { return catalog },
@@ -58,6 +60,8 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Store:        w.store,
 		Secrets:      w.secrets,
 		Keys:         w.keys,
+		Schedules:    newFakeSchedules(catalog),
+		Queue:        w.queue,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },
 		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -57,7 +57,7 @@ func (t *toolCaller) Call(ctx context.Context, action *pack.Action, arguments []
 		problem := t.server.problem(&own, cutOff(ctx, err))
 		return nil, &mcp.Failure{Problem: problem, Text: problemText(problem)}
 	}
-	if err := t.server.take(nil, "action", own.resource, action.Rate); err != nil {
+	if err := t.server.spend(nil, "action", own.resource, action.Rate); err != nil {
 		return failed(err)
 	}
 	request := execution.Request{ID: t.server.NewID(), Action: own.resource, Body: arguments, Arrived: time.Now()}

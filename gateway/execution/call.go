@@ -152,7 +152,7 @@ func (c *call) end(out *output, failure *Error) {
 	x.DurationMS = milliseconds(now.Sub(x.CreatedAt))
 	x.Status = StatusSucceeded
 	if failure != nil {
-		x.Status = failure.status()
+		x.Status = failure.Status()
 		x.Error = &failure.Failure
 	}
 	if out == nil {

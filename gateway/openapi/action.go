@@ -46,7 +46,7 @@ func (b *builder) action(action *pack.Action) error {
 	}
 	operation := b.operation(Operation{
 		Method: "POST", Path: "/invoke/" + name, Tag: actionTag(action), Summary: action.Label, Detail: action.Description,
-		Query: invokeQuery(action), Headers: []string{"Prefer"}, Problems: actionProblems,
+		Query: invokeQuery(action), Headers: []string{"Prefer"}, Problems: actionProblems, Answers: b.spec.Later,
 	})
 	operation["operationId"] = name
 	operation["requestBody"] = Object{
@@ -89,9 +89,9 @@ const eventsDetail = "Events as they happen: environment, started, stdout, stder
 // invokeQuery are the parameters of a call: only text can be streamed.
 func invokeQuery(action *pack.Action) []string {
 	if action.OutputFormat == pack.FormatText || action.OutputFormat == pack.FormatJSONL {
-		return []string{"timeout", "stream"}
+		return []string{"timeout", "stream", "delay", "priority"}
 	}
-	return []string{"timeout"}
+	return []string{"timeout", "delay", "priority"}
 }
 
 // needsBody tells whether {}, which is what no body means, lacks something.

@@ -73,7 +73,7 @@ func build(t *testing.T, spec Spec) (map[string]any, *openapi3.T) {
 func TestSchemasOfActionsAreTheirAuthors(t *testing.T) {
 	t.Parallel()
 	text := Parameter{Detail: "d", Schema: Object{"type": "string"}}
-	parameters := map[string]Parameter{"query:timeout": text, "query:stream": text, "header:Prefer": text}
+	parameters := map[string]Parameter{"query:timeout": text, "query:stream": text, "query:delay": text, "query:priority": text, "header:Prefer": text}
 	document, read := build(t, Spec{Parameters: parameters, Actions: actions(t, map[string]string{
 		"tree": "output_format: json\nparameters:\n  $schema: 'https://json-schema.org/draft/2020-12/schema'\n  type: object\n" +
 			"  required: [root]\n  properties:\n    root: {$ref: '#/$defs/node'}\n    text: {type: string, const: '#/$defs/node', default: '#/$defs/node'}\n" +

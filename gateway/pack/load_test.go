@@ -104,6 +104,7 @@ max_concurrency: 5
 limits: {memory: 256MiB}
 network: none
 vars: {B: action, C: "x"}
+retry: {attempts: 5, max: 90, on: [timed-out, action-failed]}
 tags: [t]
 examples: [{n: 2}, {title: three, parameters: {n: 3}}]
 `,
@@ -143,6 +144,13 @@ examples: [{n: 2}, {title: three, parameters: {n: 3}}]
 	}
 	if want := (limit.Rate{Limit: 100, Per: time.Minute, Burst: 20}); order.Rate != want || order.MaxConcurrency != 5 || !other.Rate.IsZero() || other.MaxConcurrency != 0 {
 		t.Errorf("rate %+v and %d at once, want %+v and 5; of an action that says nothing %+v", order.Rate, order.MaxConcurrency, want, other.Rate)
+	}
+	if diff := cmp.Diff(Retry{Attempts: 3, Min: time.Second, Max: 5 * time.Minute}, other.Retry); diff != "" || other.MaxConcurrency != 0 {
+		t.Errorf("retry of an action that says nothing (-want +got):\n%s", diff)
+	}
+	want := Retry{Attempts: 5, Min: time.Second, Max: 90 * time.Second, On: []string{"action-failed", "timed-out"}}
+	if diff := cmp.Diff(want, order.Retry); diff != "" {
+		t.Errorf("retry (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]string{"A": "1", "B": "action", "C": "x"}, order.Vars); diff != "" {
 		t.Errorf("vars (-want +got):\n%s", diff)
@@ -249,10 +257,22 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"later": {
-			"entry_point: a.sh\nenabled: true\nhttp: []\nretry: {}\n",
+			"entry_point: a.sh\nenabled: true\nhttp: []\n",
+			[]string{":4: http is not supported yet: leave it out"},
+		},
+		"retry": {
+			"entry_point: a.sh\nmax_concurrency: 0\nretry:\n  attempts: 0\n  min: 0\n  max: soon\n  on: [timed-out, action-faild]\n",
 			[]string{
-				":4: http is not supported yet: leave it out", ":5: retry is not supported yet: leave it out",
+				":3: max_concurrency must be a number from 1 to 100000",
+				":5: retry.attempts must be a number from 1 to 100",
+				":6: retry.min must be seconds or a duration from 1ms to 24h0m0s, for example 30 or 5m",
+				":7: retry.max must be seconds or a duration from 1ms to 24h0m0s, for example 30 or 5m",
+				`:8: retry.on: "action-faild" is no failure of an action: did you mean "action-failed"?`,
 			},
+		},
+		"retry in reverse": {
+			"entry_point: a.sh\nretry: {min: 2m, max: 1m}\n",
+			[]string{":3: retry.max is less than retry.min"},
 		},
 		"warm": {
 			"entry_point: a.sh\nconcurrency: 0\nmin_warm: -1\nmax_instances: 100000\nidle_timeout: 1ms\npreload: [-x, ok]\n",
@@ -310,7 +330,7 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"output conflict": {"entry_point: a.sh\noutput: {a: {}}\noutput_schema: {b: {}}\n", []string{":3: output_schema and output are the same thing, but say different ones: keep output_schema"}},
-		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, rate, ref, runner_type, runtime, tags, timeout, vars`}},
+		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, rate, ref, retry, runner_type, runtime, tags, timeout, vars`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -353,10 +373,9 @@ func TestActionRefFaults(t *testing.T) {
 func TestLaterFiles(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
-	write(t, dir, map[string]string{"hooks/h.yaml": "a: 1", "schedules/s.yml": "", "runtimes/r.yaml": "", "triggers/t.yaml": "x: 1", "hooks/README": ""})
+	write(t, dir, map[string]string{"hooks/h.yaml": "a: 1", "runtimes/r.yaml": "", "triggers/t.yaml": "x: 1", "hooks/README": ""})
 	want := []string{
 		"hooks/h.yaml: hooks/ is not supported yet: leave it out",
-		"schedules/s.yml: schedules/ is not supported yet: leave it out",
 		"runtimes/r.yaml: runtimes/ is not supported yet: leave it out",
 	}
 	if diff := cmp.Diff(want, faultsOf(t, dir, LoadOptions{})); diff != "" {

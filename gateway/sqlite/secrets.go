@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"attune/gateway/secret"
@@ -77,14 +76,9 @@ func list[T any](ctx context.Context, db *sql.DB, what string, scan func(*sql.Ro
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", what, classify(err))
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var found []T
-	for rows.Next() {
-		one, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", what, classify(err))
-		}
-		found = append(found, one)
+	found, err := scanAll(rows, scan)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", what, classify(err))
 	}
-	return found, rows.Err()
+	return found, nil
 }
