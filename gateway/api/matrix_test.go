@@ -169,15 +169,6 @@ func executionRow(verb string) matrixRow {
 	return row
 }
 
-// retryRow: who may see an execution and call its action.
-func retryRow() matrixRow {
-	row := executionRow(key.Read)
-	for _, caller := range []string{"read-only", "operator", "read-all", "operate-all"} {
-		row[caller] = barred
-	}
-	return row
-}
-
 // anyInvokeRow: whoever may call something may ask what.
 func anyInvokeRow() matrixRow {
 	row := verbRow(key.Invoke)
@@ -189,6 +180,15 @@ func anyInvokeRow() matrixRow {
 func documentRow() matrixRow {
 	row := verbRow("")
 	row["unknown"], row["expired"] = http.StatusUnauthorized, http.StatusUnauthorized
+	return row
+}
+
+// retryRow: who may see an execution and call its action.
+func retryRow() matrixRow {
+	row := executionRow(key.Read)
+	for _, caller := range []string{"read-only", "operator", "read-all", "operate-all"} {
+		row[caller] = barred
+	}
 	return row
 }
 
