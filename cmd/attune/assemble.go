@@ -13,6 +13,7 @@ import (
 	"attune/envcache"
 	"attune/gateway/api"
 	"attune/gateway/execution"
+	"attune/gateway/idempotency"
 	"attune/gateway/pack"
 	"attune/gateway/redis"
 	"attune/gateway/secret"
@@ -38,6 +39,7 @@ type gateway struct {
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
 	vault    *secret.Vault
+	keys     *idempotency.Keys // of calls that may be repeated
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -110,6 +112,7 @@ func (g *gateway) openState() error {
 		}
 		g.onClose("redis", client.Close)
 		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
+		g.keys = g.idempotencyKeys(client.Idempotency())
 		return g.openKeys()
 	}
 	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
@@ -118,6 +121,7 @@ func (g *gateway) openState() error {
 	}
 	g.onClose("state", store.Close)
 	g.store, g.vault = store, &secret.Vault{Store: store.Secrets()}
+	g.keys = g.idempotencyKeys(store.Idempotency())
 	return g.openKeys()
 }
 
@@ -205,7 +209,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Health: g, Idempotency: g.keys, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

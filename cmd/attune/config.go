@@ -43,14 +43,15 @@ type Config struct {
 	// isolates nothing and is for development and tests.
 	Engine string `yaml:"engine"`
 
-	Docker     DockerConfig     `yaml:"docker"`
-	Build      BuildConfig      `yaml:"build"`
-	Limits     LimitsConfig     `yaml:"limits"`
-	Pool       PoolConfig       `yaml:"pool"`
-	Network    NetworkConfig    `yaml:"network"`
-	Secrets    SecretsConfig    `yaml:"secrets"`
-	Executions ExecutionsConfig `yaml:"executions"`
-	Log        LogConfig        `yaml:"log"`
+	Docker      DockerConfig      `yaml:"docker"`
+	Build       BuildConfig       `yaml:"build"`
+	Limits      LimitsConfig      `yaml:"limits"`
+	Pool        PoolConfig        `yaml:"pool"`
+	Network     NetworkConfig     `yaml:"network"`
+	Secrets     SecretsConfig     `yaml:"secrets"`
+	Executions  ExecutionsConfig  `yaml:"executions"`
+	Idempotency IdempotencyConfig `yaml:"idempotency"`
+	Log         LogConfig         `yaml:"log"`
 
 	origins map[string]string // dotted key → "attune.yaml:12", "ATTUNE__…" or "--port"; absent = default
 }
@@ -260,9 +261,10 @@ func DefaultConfig() Config {
 			Memory: 256 * MiB, CPU: 1, Pids: 128, Tmp: 64 * MiB, Files: 1024,
 			MaxTimeout: minutes(15), Result: 6 * MiB, LogBytes: MiB,
 		},
-		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
-		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
-		Log:        LogConfig{Level: "info", Format: "auto"},
+		Pool:        PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
+		Executions:  ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
+		Idempotency: defaultIdempotency(),
+		Log:         LogConfig{Level: "info", Format: "auto"},
 	}
 }
 

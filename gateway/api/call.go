@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"attune/gateway/idempotency"
 )
 
 // call is what the api knows about the request that it is answering.
@@ -14,13 +16,15 @@ type call struct {
 	id        string // ours: a client can't choose it
 	arrived   time.Time
 	route     string // pattern; empty until a route was found
+	caller    string // ID of the API key; empty = none
 	quiet     bool   // logged at debug level
 	query     url.Values
 	execution string // empty until there is one
 
-	environment string // path of the status of the environment it needs; empty = none
-	leave       func() // through the gate
-	streams     bool   // the answer is made after the handler, by a goroutine that leaves and logs
+	claim       *idempotency.Claim // of the key that the call runs under; nil = none
+	environment string             // path of the status of the environment it needs; empty = none
+	leave       func()             // through the gate
+	streams     bool               // the answer is made after the handler, by a goroutine that leaves and logs
 }
 
 type callKey struct{}

@@ -28,24 +28,29 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 		return err
 	}
 	media := execution.MediaType(action.OutputFormat)
-	if form, ok := wantsEvents(c, media); ok {
-		if err := streamable(c); err != nil {
-			return err
-		}
-		return s.invokeStream(c, call, request, form, action.OutputFormat)
+	form, events := wantsEvents(c, media)
+	if stream && !events && action.OutputFormat != pack.FormatText && action.OutputFormat != pack.FormatJSONL {
+		return refuse(codeInvalidQuery, "only the output of text and jsonl actions can be streamed; of others there are events")
 	}
-	if stream {
-		if action.OutputFormat != pack.FormatText && action.OutputFormat != pack.FormatJSONL {
-			return refuse(codeInvalidQuery, "only the output of text and jsonl actions can be streamed; of others there are events")
-		}
+	if stream || events {
 		if err := streamable(c); err != nil {
 			return err
 		}
+	}
+	answer, err := s.claim(c, call, request)
+	switch {
+	case err != nil:
+		return err
+	case answer != nil:
+		return s.replay(c, call, answer, form)
+	case events:
+		return s.invokeStream(c, call, request, form, action.OutputFormat)
+	case stream:
 		return s.invokeBody(c, call, request, media)
 	}
-	ctx, release := s.watch(c.Context().Conn())
+	ctx, release := s.audience(c, call)
 	defer release()
-	outcome, err := s.Invoker.Invoke(ctx, request)
+	outcome, err := s.run(ctx, call, request)
 	if outcome != nil && outcome.Execution != nil {
 		call.execution = outcome.Execution.ID
 		c.Set("Attune-Execution-Id", outcome.Execution.ID)
@@ -135,7 +140,7 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 // refuseUnsupported refuses what a caller relies on and would not get. What
 // Prefer asks for may be left undone, these may not.
 func refuseUnsupported(header *fasthttp.RequestHeader) error {
-	for _, name := range [...]string{"Idempotency-Key", "Callback-Url", "Ce-Specversion"} {
+	for _, name := range [...]string{"Callback-Url", "Ce-Specversion"} {
 		if len(header.PeekAll(name)) > 0 {
 			return refuse(codeInvalidHeader, name+" is not supported yet")
 		}

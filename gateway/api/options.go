@@ -11,6 +11,7 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/idempotency"
 	"attune/gateway/pack"
 	"attune/gateway/secret"
 )
@@ -104,11 +105,12 @@ type Options struct {
 	Registrar    Registrar
 	Store        Store
 	Secrets      Secrets
-	Health       Health        // nil = always ready unless draining
-	NewID        func() string // of executions and of requests; ULIDs
-	Logger       *slog.Logger  // Defaults to discarding.
-	Version      string        // Defaults to "dev".
-	BaseURL      string        // in examples, "https://functions.example.org". Defaults to the address listened on.
+	Health       Health            // nil = always ready unless draining
+	Idempotency  *idempotency.Keys // nil = calls with an Idempotency-Key are refused
+	NewID        func() string     // of executions and of requests; ULIDs
+	Logger       *slog.Logger      // Defaults to discarding.
+	Version      string            // Defaults to "dev".
+	BaseURL      string            // in examples, "https://functions.example.org". Defaults to the address listened on.
 	Limits       Limits
 }
 

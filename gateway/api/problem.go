@@ -16,6 +16,9 @@ import (
 	"attune/gateway/pack"
 )
 
+// mediaProblem is the media type of every error.
+const mediaProblem = "application/problem+json"
+
 // Codes of problems that only HTTP has; the others are package execution's.
 const (
 	codeInvalidRequest      = "invalid-request" // what isn't HTTP, or is ambiguous
@@ -40,6 +43,10 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeInProgress          = "in-progress"
+	codeOutcomeUnknown      = "outcome-unknown"
+	codeAnswerNotKept       = "answer-not-kept"
+	codeKeyReused           = "idempotency-key-reuse"
 )
 
 // kind is what all problems of one code have in common.
@@ -62,11 +69,15 @@ var kinds = map[string]kind{
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
 	codeEnded:               {409, "The execution has ended"},
 	codeElsewhere:           {409, "The execution runs on another gateway"},
+	codeInProgress:          {409, "The first call has not ended"},
+	codeOutcomeUnknown:      {409, "What became of the first call is unknown"},
+	codeAnswerNotKept:       {409, "The answer of the first call was not kept"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},
 	codeEncoding:            {415, "The body has an unsupported encoding"},
 	codeExpectation:         {417, "The expectation can't be met"},
+	codeKeyReused:           {422, "The idempotency key belongs to another call"},
 	codeInvalidPack:         {422, "The pack is not valid"},
 	codeHeadersTooLarge:     {431, "The headers are too large"},
 	codeUnknownMethod:       {501, "The method is unknown"},
@@ -172,6 +183,11 @@ func (s *Server) problem(call *call, err error) *Problem {
 		failure = refuse(execution.CodeInternal, "the gateway's log has the cause, under the ID in instance")
 		failure.Phase = call.phase()
 	}
+	return describe(call, failure)
+}
+
+// describe is the problem of a failure with a known code.
+func describe(call *call, failure *execution.Error) *Problem {
 	kind := kinds[failure.Code]
 	problem := &Problem{
 		Type:      "/problems/" + failure.Code,
@@ -220,7 +236,7 @@ func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, problem *Problem) {
 	}
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(problem.Status)
-	ctx.SetContentType("application/problem+json")
+	ctx.SetContentType(mediaProblem)
 	if problem.RetryAfter > 0 {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.FormatInt(problem.RetryAfter, 10))
 	}
