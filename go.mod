@@ -21,12 +21,15 @@ require (
 	github.com/valyala/fasthttp v1.59.0
 	go.uber.org/goleak v1.3.0
 	go.yaml.in/yaml/v3 v3.0.5
+	golang.org/x/net v0.60.0
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
 	modernc.org/sqlite v1.62.0
 	pgregory.net/rapid v1.3.0
 )
+
+require github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 
 require (
 	dario.cat/mergo v1.0.2 // indirect

@@ -12,6 +12,7 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/api"
+	"attune/gateway/callback"
 	"attune/gateway/execution"
 	"attune/gateway/idempotency"
 	"attune/gateway/pack"
@@ -40,6 +41,7 @@ type gateway struct {
 	store    execution.Store
 	vault    *secret.Vault
 	keys     *idempotency.Keys // of calls that may be repeated
+	courier  *callback.Courier // nil = nothing to sign callbacks with
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -113,7 +115,7 @@ func (g *gateway) openState() error {
 		g.onClose("redis", client.Close)
 		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
 		g.keys = g.idempotencyKeys(client.Idempotency())
-		return g.openKeys()
+		return errors.Join(g.openKeys(), g.openCourier(client.Callbacks()))
 	}
 	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
 	if err != nil {
@@ -122,7 +124,7 @@ func (g *gateway) openState() error {
 	g.onClose("state", store.Close)
 	g.store, g.vault = store, &secret.Vault{Store: store.Secrets()}
 	g.keys = g.idempotencyKeys(store.Idempotency())
-	return g.openKeys()
+	return errors.Join(g.openKeys(), g.openCourier(store.Callbacks()))
 }
 
 // buildParts makes everything that a call passes through.
@@ -209,7 +211,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Health: g, Idempotency: g.keys, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Health: g, Idempotency: g.keys, Callbacks: g.callbacks(), NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
+	"attune/gateway/api"
+	"attune/gateway/callback"
 	"attune/gateway/idempotency"
+	"attune/gateway/secret"
 )
 
 // killMargin is the longest that an execution may live on beyond its deadline:
@@ -17,4 +21,42 @@ func (g *gateway) idempotencyKeys(store idempotency.Store) *idempotency.Keys {
 		Store: store, Lease: time.Duration(g.config.Limits.MaxTimeout) + killMargin,
 		Keep: time.Duration(g.config.Idempotency.Keep), Bytes: int(g.config.Idempotency.AnswerBytes),
 	}
+}
+
+// openCourier makes what delivers callbacks, where there are secrets to sign them
+// with.
+func (g *gateway) openCourier(store callback.Store) error {
+	settings := g.config.Callbacks
+	origin, text := g.config.Origin("callbacks.secret"), settings.Secret
+	if settings.SecretFile != "" {
+		origin = g.config.Origin("callbacks.secret_file")
+		var err error
+		if text, err = secret.ReadPrivate(settings.SecretFile); err != nil {
+			return fmt.Errorf("callbacks.secret_file (%s): %w", origin, err)
+		}
+	}
+	if text == "" && settings.SecretFile == "" {
+		return nil
+	}
+	secrets, err := callback.ParseSecrets(text)
+	if err != nil {
+		return fmt.Errorf("secrets of callbacks (%s): %w", origin, err)
+	}
+	allow, err := callback.ParseAllow(settings.Allow)
+	if err != nil {
+		return fmt.Errorf("callbacks.allow (%s): %w", g.config.Origin("callbacks.allow"), err)
+	}
+	g.courier = callback.New(callback.Options{
+		Store: store, Secrets: secrets, Guard: &callback.Guard{Allow: allow}, Agent: "attune/" + version, Logger: g.log,
+	})
+	return nil
+}
+
+// callbacks is the courier as the api wants it: nil must not become something that
+// holds nil.
+func (g *gateway) callbacks() api.Callbacks {
+	if g.courier == nil {
+		return nil
+	}
+	return g.courier
 }

@@ -51,6 +51,7 @@ type Config struct {
 	Secrets     SecretsConfig     `yaml:"secrets"`
 	Executions  ExecutionsConfig  `yaml:"executions"`
 	Idempotency IdempotencyConfig `yaml:"idempotency"`
+	Callbacks   CallbacksConfig   `yaml:"callbacks"`
 	Log         LogConfig         `yaml:"log"`
 
 	origins map[string]string // dotted key → "attune.yaml:12", "ATTUNE__…" or "--port"; absent = default

@@ -67,6 +67,9 @@ func (g *gateway) serve(ctx context.Context) error {
 		parts.Go(func() error { return g.watchPacks(background) })
 	}
 	parts.Go(func() error { g.reseal(background); return nil })
+	if g.courier != nil {
+		parts.Go(func() error { return g.courier.Run(background) })
+	}
 	g.provision.Start(background)
 	err := g.server.Serve(ctx)
 	g.log.Info("stopping")

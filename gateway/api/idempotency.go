@@ -38,8 +38,8 @@ func (s *Server) idempotencyKey(c *fiber.Ctx) (string, error) {
 	for _, b := range []byte(key) {
 		fits = fits && b >= ' ' && b <= '~'
 	}
-	if len(lines) > 1 || !fits {
-		return "", refuse(codeInvalidHeader, headerIdempotencyKey+" must be there once, with 1 to 255 printable ASCII characters")
+	if !fits {
+		return "", refuse(codeInvalidHeader, headerIdempotencyKey+" must have 1 to 255 printable ASCII characters")
 	}
 	return key, nil
 }
@@ -47,17 +47,25 @@ func (s *Server) idempotencyKey(c *fiber.Ctx) (string, error) {
 // claim takes the key of a call, if it has one, after everything else was
 // checked. With an answer, which is the first call's, nothing may run; without,
 // run settles what was claimed.
-func (s *Server) claim(c *fiber.Ctx, call *call, request execution.Request) (*idempotency.Answer, error) {
+//
+// The same job is no second one. So a call for the queue, of which nobody knows
+// whether it was stored, is submitted again: under the ID that it had.
+func (s *Server) claim(c *fiber.Ctx, call *call, asked *asked) (*idempotency.Answer, error) {
 	key, err := s.idempotencyKey(c)
 	if key == "" || err != nil {
 		return nil, err
 	}
-	claim := s.Idempotency.Claim(call.caller, request.Action, key, request.Body, request.ID)
+	request := &asked.request
+	claim := s.Idempotency.Claim(call.caller, request.Action, key, asked.fingerprint(), request.ID)
 	ctx, cancel := context.WithTimeout(s.base, storeTimeout)
 	defer cancel()
 	answer, err := s.Idempotency.Take(ctx, claim)
 	var taken *idempotency.Taken
 	switch {
+	case asked.callback != "" && (errors.Is(err, idempotency.ErrInProgress) || errors.Is(err, idempotency.ErrUnknown)) && errors.As(err, &taken):
+		request.ID, claim.Execution = taken.Execution, taken.Execution
+		call.claim = &claim
+		return nil, nil
 	case errors.As(err, &taken):
 		return nil, refuseKey(call, taken)
 	case err != nil:
@@ -106,12 +114,20 @@ func (s *Server) run(ctx context.Context, call *call, request execution.Request)
 // again. The answer goes out although it could not be kept; what repeats the call
 // is then told that its outcome is unknown, and does not run it again.
 func (s *Server) settle(ctx context.Context, call *call, outcome *execution.Outcome, err error) {
-	answer, ran := s.answerOf(ctx, call.id, outcome, err)
+	if answer, ran := s.answerOf(ctx, call.id, outcome, err); ran {
+		s.keep(call, &answer)
+		return
+	}
+	s.keep(call, nil)
+}
+
+// keep puts an answer under the key of a call; nil gives the key back.
+func (s *Server) keep(call *call, answer *idempotency.Answer) {
 	kept, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	var failed error
-	if ran {
-		failed = s.Idempotency.Settle(kept, *call.claim, answer)
+	if answer != nil {
+		failed = s.Idempotency.Settle(kept, *call.claim, *answer)
 	} else {
 		failed = s.Idempotency.Release(kept, *call.claim)
 	}
@@ -149,11 +165,8 @@ func (s *Server) answerOf(ctx context.Context, request string, outcome *executio
 func (s *Server) replay(c *fiber.Ctx, call *call, answer *idempotency.Answer, events string) error {
 	call.execution = answer.Execution
 	c.Set("Idempotency-Replayed", "true")
-	c.Set("Attune-Execution-Id", answer.Execution)
-	if answer.Location != "" {
-		c.Set(fiber.HeaderLocation, answer.Location)
-	}
 	if events != "" && answer.Ended != "" {
+		c.Set("Attune-Execution-Id", answer.Execution)
 		return s.stream(c, call, events, func() {}, func(out *eventWriter) {
 			if answer.MediaType == mediaProblem {
 				_ = out.send("problem", json.RawMessage(bytes.TrimSpace(answer.Body))) // the last word
@@ -165,11 +178,20 @@ func (s *Server) replay(c *fiber.Ctx, call *call, answer *idempotency.Answer, ev
 			}))
 		})
 	}
+	writeAnswer(c, answer)
+	return nil
+}
+
+// writeAnswer answers with what is, or could be, kept under a key.
+func writeAnswer(c *fiber.Ctx, answer *idempotency.Answer) {
+	c.Set("Attune-Execution-Id", answer.Execution)
+	if answer.Location != "" {
+		c.Set(fiber.HeaderLocation, answer.Location)
+	}
 	if answer.Ended != "" {
 		c.Set("Server-Timing", serverTiming(answer.Timing))
 	}
 	c.Status(answer.Status)
 	c.Set(fiber.HeaderContentType, answer.MediaType)
 	c.Context().Response.SetBodyRaw(answer.Body)
-	return nil
 }

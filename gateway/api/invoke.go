@@ -10,47 +10,65 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 
 	"attune/gateway/execution"
 	"attune/gateway/pack"
 )
 
-// invoke runs an action and answers with its result, or with what happens on the
-// way there, where the caller prefers events.
+// asked is one call of one action that was checked as far as it can be without
+// the action.
+type asked struct {
+	action   *pack.Action
+	request  execution.Request
+	media    string // of the answer
+	events   string // media type of a stream of events; empty = the caller prefers the answer
+	stream   bool   // the answer as it is made
+	callback string // where the result goes; empty = to the caller, who waits
+}
+
+// fingerprint is what two calls under one key must have in common.
+func (a *asked) fingerprint() []byte {
+	if a.callback == "" {
+		return a.request.Body
+	}
+	return append(bytes.Clone(a.request.Body), "\x00callback "+a.callback...)
+}
+
+// invoke runs an action by its ref, with the body as its parameters.
 func (s *Server) invoke(c *fiber.Ctx, call *call) error {
-	request, action, err := s.request(c, call)
+	ref, err := pack.ParseActionRef(c.Params("ref"))
+	if err != nil {
+		return refuse(execution.CodeInvalidRef, actionGrammar)
+	}
+	asked, err := s.ask(c, call, ref)
 	if err != nil {
 		return err
 	}
-	stream, err := flag(call.query, "stream")
-	if err != nil {
+	if asked.request.Body, err = parameters(c); err != nil {
 		return err
 	}
-	media := execution.MediaType(action.OutputFormat)
-	form, events := wantsEvents(c, media)
-	if stream && !events && action.OutputFormat != pack.FormatText && action.OutputFormat != pack.FormatJSONL {
-		return refuse(codeInvalidQuery, "only the output of text and jsonl actions can be streamed; of others there are events")
-	}
-	if stream || events {
-		if err := streamable(c); err != nil {
-			return err
-		}
-	}
-	answer, err := s.claim(c, call, request)
+	return s.perform(c, call, asked)
+}
+
+// perform runs an action, or gives it to the queue, and answers in the way that
+// was asked for.
+func (s *Server) perform(c *fiber.Ctx, call *call, asked *asked) error {
+	answer, err := s.claim(c, call, asked)
 	switch {
 	case err != nil:
 		return err
 	case answer != nil:
-		return s.replay(c, call, answer, form)
-	case events:
-		return s.invokeStream(c, call, request, form, action.OutputFormat)
-	case stream:
-		return s.invokeBody(c, call, request, media)
+		return s.replay(c, call, answer, asked.events)
+	case asked.callback != "":
+		return s.submit(c, call, asked)
+	case asked.events != "":
+		return s.invokeStream(c, call, asked.request, asked.events, asked.action.OutputFormat)
+	case asked.stream:
+		return s.invokeBody(c, call, asked.request, asked.media)
 	}
 	ctx, release := s.audience(c, call)
 	defer release()
-	outcome, err := s.run(ctx, call, request)
+	outcome, err := s.run(ctx, call, asked.request)
 	if outcome != nil && outcome.Execution != nil {
 		call.execution = outcome.Execution.ID
 		c.Set("Attune-Execution-Id", outcome.Execution.ID)
@@ -60,7 +78,7 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 		return cutOff(ctx, err)
 	}
 	if call.execution == "" {
-		return fmt.Errorf("invoke %s: neither an execution nor an error", request.Action)
+		return fmt.Errorf("invoke %s: neither an execution nor an error", asked.request.Action)
 	}
 	c.Set(fiber.HeaderContentType, outcome.MediaType)
 	c.Context().Response.SetBodyRaw(outcome.Output)
@@ -80,42 +98,72 @@ func cutOff(ctx context.Context, err error) error {
 	return &stopped
 }
 
-// request checks everything about a call that does not need the action to run.
-func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Action, error) {
-	var none execution.Request
+// ask checks everything about a call of an action but its parameters.
+func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, error) {
 	header := &c.Request().Header
-	ref, err := pack.ParseActionRef(c.Params("ref"))
+	callback, err := s.callbackURL(c)
 	if err != nil {
-		return none, nil, refuse(execution.CodeInvalidRef, actionGrammar)
+		return nil, err
 	}
-	if err := refuseUnsupported(header); err != nil {
-		return none, nil, err
+	if _, err := s.idempotencyKey(c); err != nil {
+		return nil, err
 	}
 	timeout, err := callerTimeout(call.query, header)
 	if err != nil {
-		return none, nil, err
+		return nil, err
 	}
 	action, err := s.callable(ref)
 	if err != nil {
-		return none, nil, err
+		return nil, err
 	}
 	if action.Runtime.HasEnvironment() {
 		call.environment = environmentPath(string(ref.Pack), action.Runtime.Name)
 	}
-	media := execution.MediaType(action.OutputFormat)
-	if _, events := wantsEvents(c, media); !events && !accepts(header, media) {
-		return none, nil, refuse(codeNotAcceptable, "the action's result is "+media+", its events are "+mediaEvents+" or "+mediaLines)
+	asked := &asked{action: action, media: execution.MediaType(action.OutputFormat), callback: callback}
+	if err := asked.negotiate(c, call); err != nil {
+		return nil, err
 	}
-	if err := checkBodyHeaders(header, len(c.Request().Body())); err != nil {
-		return none, nil, err
+	asked.request = execution.Request{ID: s.NewID(), Action: ref.String(), Timeout: timeout, Arrived: call.arrived}
+	return asked, nil
+}
+
+// negotiate finds the form of the answer.
+func (a *asked) negotiate(c *fiber.Ctx, call *call) error {
+	stream, err := flag(call.query, "stream")
+	if err != nil {
+		return err
 	}
-	return execution.Request{
-		ID:      s.NewID(),
-		Action:  ref.String(),
-		Body:    bytes.Clone(c.Request().Body()), // as sent: fiber's Body would unpack it
-		Timeout: timeout,
-		Arrived: call.arrived,
-	}, action, nil
+	a.stream = stream
+	if a.callback != "" {
+		a.media = fiber.MIMEApplicationJSON
+		if stream {
+			return refuse(codeInvalidQuery, "what goes to "+headerCallback+" can't be streamed")
+		}
+	} else if events, ok := wantsEvents(c, a.media); ok {
+		a.events = events
+		return streamable(c)
+	}
+	if !accepts(&c.Request().Header, a.media) {
+		return refuse(codeNotAcceptable, "the action's answer is "+a.media+", its events are "+mediaEvents+" or "+mediaLines)
+	}
+	if !stream {
+		return nil
+	}
+	if format := a.action.OutputFormat; format != pack.FormatText && format != pack.FormatJSONL {
+		return refuse(codeInvalidQuery, "only the output of text and jsonl actions can be streamed; of others there are events")
+	}
+	return streamable(c)
+}
+
+// parameters reads the body of a call.
+func parameters(c *fiber.Ctx) ([]byte, error) {
+	if len(c.Request().Header.Peek("Ce-Specversion")) > 0 {
+		return nil, refuse(codeInvalidHeader, "CloudEvents are not supported yet")
+	}
+	if err := checkBodyHeaders(&c.Request().Header, len(c.Request().Body())); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(c.Request().Body()), nil // as sent: fiber's Body would unpack it
 }
 
 // callable finds an action that may run.
@@ -135,17 +183,6 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 		return nil, refuse(execution.CodeNotFound, "the action's pack is disabled")
 	}
 	return action, nil
-}
-
-// refuseUnsupported refuses what a caller relies on and would not get. What
-// Prefer asks for may be left undone, these may not.
-func refuseUnsupported(header *fasthttp.RequestHeader) error {
-	for _, name := range [...]string{"Callback-Url", "Ce-Specversion"} {
-		if len(header.PeekAll(name)) > 0 {
-			return refuse(codeInvalidHeader, name+" is not supported yet")
-		}
-	}
-	return nil
 }
 
 // serverTiming says in a browser's words where the time went.

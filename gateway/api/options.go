@@ -13,6 +13,7 @@ import (
 	"attune/gateway/execution"
 	"attune/gateway/idempotency"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
 	"attune/gateway/secret"
 )
 
@@ -106,6 +107,8 @@ type Options struct {
 	Store        Store
 	Secrets      Secrets
 	Health       Health            // nil = always ready unless draining
+	Queue        queue.Submitter   // nil = no call is asynchronous
+	Callbacks    Callbacks         // nil = calls with a Callback-Url are refused
 	Idempotency  *idempotency.Keys // nil = calls with an Idempotency-Key are refused
 	NewID        func() string     // of executions and of requests; ULIDs
 	Logger       *slog.Logger      // Defaults to discarding.

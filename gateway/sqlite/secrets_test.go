@@ -32,7 +32,7 @@ func TestSecretsInADatabaseOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec(`DROP TABLE idempotency; DROP TABLE secrets; PRAGMA user_version = 1`)
+	_, err = db.Exec(`DROP TABLE callbacks; DROP TABLE idempotency; DROP TABLE secrets; PRAGMA user_version = 1`)
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -11,3 +11,16 @@ CREATE TABLE idempotency (
 ) STRICT;
 
 CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);
+
+-- Results on their way to the URLs that callers named. Times are milliseconds since
+-- 1970, UTC.
+CREATE TABLE callbacks (
+  id         TEXT    NOT NULL PRIMARY KEY, -- of the execution
+  due_at     INTEGER NOT NULL,
+  attempts   INTEGER NOT NULL, -- how often it was taken
+  created_at INTEGER NOT NULL,
+  url        TEXT    NOT NULL,
+  body       BLOB    NOT NULL
+) STRICT;
+
+CREATE INDEX callbacks_by_time ON callbacks (due_at);
