@@ -155,15 +155,20 @@ func (a *asked) negotiate(c *fiber.Ctx, call *call) error {
 	return streamable(c)
 }
 
-// parameters reads the body of a call.
+// parameters reads the body of a call, or the data of an event.
 func parameters(c *fiber.Ctx) ([]byte, error) {
-	if len(c.Request().Header.Peek("Ce-Specversion")) > 0 {
-		return nil, refuse(codeInvalidHeader, "CloudEvents are not supported yet")
-	}
-	if err := checkBodyHeaders(&c.Request().Header, len(c.Request().Body())); err != nil {
+	body := c.Request().Body() // as sent: fiber's Body would unpack it
+	data, isEvent, err := eventData(&c.Request().Header, body)
+	if err != nil {
 		return nil, err
 	}
-	return bytes.Clone(c.Request().Body()), nil // as sent: fiber's Body would unpack it
+	if isEvent {
+		return bytes.Clone(data), nil
+	}
+	if err := checkBodyHeaders(&c.Request().Header, len(body)); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(body), nil
 }
 
 // callable finds an action that may run.

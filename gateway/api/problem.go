@@ -43,6 +43,7 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeInvalidEvent        = "invalid-event"
 	codeInProgress          = "in-progress"
 	codeOutcomeUnknown      = "outcome-unknown"
 	codeAnswerNotKept       = "answer-not-kept"
@@ -60,6 +61,7 @@ var kinds = map[string]kind{
 	codeInvalidRequest:      {400, "The request is not well-formed HTTP"},
 	codeInvalidQuery:        {400, "The query is not valid"},
 	codeInvalidHeader:       {400, "A header is not valid"},
+	codeInvalidEvent:        {400, "The event is not valid"},
 	codeForbidden:           {403, "The request is not allowed"},
 	codeMethodNotAllowed:    {405, "The resource does not have this method"},
 	codeNotAcceptable:       {406, "The result has none of the media types that are accepted"},
