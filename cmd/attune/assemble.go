@@ -16,6 +16,7 @@ import (
 	"attune/gateway/execution"
 	"attune/gateway/idempotency"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
 	"attune/gateway/redis"
 	"attune/gateway/secret"
 	"attune/gateway/sqlite"
@@ -39,9 +40,10 @@ type gateway struct {
 	leases   *envcache.FileLeaser
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
+	jobs     queue.Store
 	vault    *secret.Vault
 	keys     *idempotency.Keys // of calls that may be repeated
-	courier  *callback.Courier // nil = nothing to sign callbacks with
+	courier  *callback.Courier
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -51,6 +53,7 @@ type gateway struct {
 	recorder  *execution.Recorder
 	pools     *runtimes.Pools
 	runner    *execution.Runner
+	queue     *queue.Queue
 	warmth    *execution.Warmth
 	server    *api.Server
 	isolation isolation
@@ -113,7 +116,7 @@ func (g *gateway) openState() error {
 			return err
 		}
 		g.onClose("redis", client.Close)
-		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
+		g.redis, g.store, g.jobs, g.vault = client, client.Store(), client.Jobs(), &secret.Vault{Store: client.Secrets()}
 		g.keys = g.idempotencyKeys(client.Idempotency())
 		return errors.Join(g.openKeys(), g.openCourier(client.Callbacks()))
 	}
@@ -122,7 +125,7 @@ func (g *gateway) openState() error {
 		return fmt.Errorf("state_dir (%s): %w", g.config.Origin("state_dir"), err)
 	}
 	g.onClose("state", store.Close)
-	g.store, g.vault = store, &secret.Vault{Store: store.Secrets()}
+	g.store, g.jobs, g.vault = store, store.Jobs(), &secret.Vault{Store: store.Secrets()}
 	g.keys = g.idempotencyKeys(store.Idempotency())
 	return errors.Join(g.openKeys(), g.openCourier(store.Callbacks()))
 }
@@ -172,6 +175,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 			Defaults: runtimes.Limits{Memory: int64(limits.Memory), CPU: limits.CPU, Pids: limits.Pids, Tmp: int64(limits.Tmp)},
 		},
 	})
+	g.queue = g.newQueue()
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	g.server, err = g.newServer()
 	return err
@@ -203,6 +207,17 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 	return envcache.New(options)
 }
 
+func (g *gateway) newQueue() *queue.Queue {
+	q := g.config.Queue
+	return queue.New(queue.Options{
+		Store: g.jobs, Records: g.recorder, Runner: g.runner, Catalog: g.packs.Catalog, Secrets: g.vault, Gateway: g.id, Log: g.log, Ended: g.courier.Ended,
+		Limits: queue.Limits{
+			Concurrency: q.Concurrency, PerKey: q.PerKey, Max: q.Max, MaxAge: time.Duration(q.MaxAge),
+			Lease: time.Duration(q.Lease), Poll: time.Duration(q.Poll), Drain: time.Duration(g.config.Server.DrainTimeout),
+		},
+	})
+}
+
 func (g *gateway) newServer() (*api.Server, error) {
 	server := g.config.Server
 	connections := server.ConnectionsPerIP
@@ -211,7 +226,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Health: g, Idempotency: g.keys, Callbacks: g.callbacks(), NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Queue: g.queue, Callbacks: g.callbacks(), Idempotency: g.keys, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

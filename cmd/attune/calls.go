@@ -23,8 +23,8 @@ func (g *gateway) idempotencyKeys(store idempotency.Store) *idempotency.Keys {
 	}
 }
 
-// openCourier makes what delivers callbacks, where there are secrets to sign them
-// with.
+// openCourier makes what delivers callbacks. Without secrets it only stores those
+// of calls that another gateway took.
 func (g *gateway) openCourier(store callback.Store) error {
 	settings := g.config.Callbacks
 	origin, text := g.config.Origin("callbacks.secret"), settings.Secret
@@ -35,12 +35,12 @@ func (g *gateway) openCourier(store callback.Store) error {
 			return fmt.Errorf("callbacks.secret_file (%s): %w", origin, err)
 		}
 	}
-	if text == "" && settings.SecretFile == "" {
-		return nil
-	}
-	secrets, err := callback.ParseSecrets(text)
-	if err != nil {
-		return fmt.Errorf("secrets of callbacks (%s): %w", origin, err)
+	var secrets [][]byte
+	if text != "" || settings.SecretFile != "" {
+		var err error
+		if secrets, err = callback.ParseSecrets(text); err != nil {
+			return fmt.Errorf("secrets of callbacks (%s): %w", origin, err)
+		}
 	}
 	allow, err := callback.ParseAllow(settings.Allow)
 	if err != nil {
@@ -52,10 +52,9 @@ func (g *gateway) openCourier(store callback.Store) error {
 	return nil
 }
 
-// callbacks is the courier as the api wants it: nil must not become something that
-// holds nil.
+// callbacks is the courier where it can sign, and nil otherwise.
 func (g *gateway) callbacks() api.Callbacks {
-	if g.courier == nil {
+	if len(g.courier.Secrets) == 0 {
 		return nil
 	}
 	return g.courier

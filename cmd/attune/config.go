@@ -50,6 +50,7 @@ type Config struct {
 	Network     NetworkConfig     `yaml:"network"`
 	Secrets     SecretsConfig     `yaml:"secrets"`
 	Executions  ExecutionsConfig  `yaml:"executions"`
+	Queue       QueueConfig       `yaml:"queue"`
 	Idempotency IdempotencyConfig `yaml:"idempotency"`
 	Callbacks   CallbacksConfig   `yaml:"callbacks"`
 	Log         LogConfig         `yaml:"log"`
@@ -231,6 +232,28 @@ type ExecutionsConfig struct {
 	MaxAge Duration `yaml:"max_age"`
 }
 
+// QueueConfig is about asynchronous executions.
+type QueueConfig struct {
+	// Concurrency is how many of them this gateway runs at once. Default 32.
+	Concurrency int `yaml:"concurrency"`
+	// PerKey is how many jobs of one API key run at once, on all gateways.
+	// Default 0 = any number.
+	PerKey int `yaml:"per_key"`
+	// Max is how many may wait and run, on all gateways. Default 100000; beyond
+	// it calls are answered "overloaded".
+	Max int `yaml:"max"`
+	// MaxAge is for how long a job is put off by what is no attempt of it: an
+	// environment that is being built, an engine that is away. Then it is dead.
+	// Default 24h.
+	MaxAge Duration `yaml:"max_age"`
+	// Lease is for how long the jobs of a gateway that died are left alone.
+	// Default 15s.
+	Lease Duration `yaml:"lease"`
+	// Poll is how often a gateway looks for jobs that others have taken or put
+	// back; its own it starts at once. Default 200ms.
+	Poll Duration `yaml:"poll"`
+}
+
 // LogConfig is about the gateway's own log, which goes to stderr.
 type LogConfig struct {
 	// Level is the least that is logged: debug, info (the default), warn, error.
@@ -262,8 +285,11 @@ func DefaultConfig() Config {
 			Memory: 256 * MiB, CPU: 1, Pids: 128, Tmp: 64 * MiB, Files: 1024,
 			MaxTimeout: minutes(15), Result: 6 * MiB, LogBytes: MiB,
 		},
-		Pool:        PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
-		Executions:  ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
+		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
+		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
+		Queue: QueueConfig{
+			Concurrency: 32, Max: 100_000, MaxAge: Duration(24 * time.Hour), Lease: seconds(15), Poll: Duration(200 * time.Millisecond),
+		},
 		Idempotency: defaultIdempotency(),
 		Log:         LogConfig{Level: "info", Format: "auto"},
 	}

@@ -67,12 +67,15 @@ func (g *gateway) serve(ctx context.Context) error {
 		parts.Go(func() error { return g.watchPacks(background) })
 	}
 	parts.Go(func() error { g.reseal(background); return nil })
-	if g.courier != nil {
+	if len(g.courier.Secrets) > 0 {
 		parts.Go(func() error { return g.courier.Run(background) })
 	}
 	g.provision.Start(background)
+	var jobs errgroup.Group // they end with the calls, and before what they need
+	jobs.Go(func() error { return g.queue.Run(ctx) })
 	err := g.server.Serve(ctx)
 	g.log.Info("stopping")
+	err = errors.Join(err, jobs.Wait())
 	g.drain()
 	stop()
 	return errors.Join(err, parts.Wait(), g.close())

@@ -19,13 +19,12 @@ import (
 
 // jobBox keeps a Submitter's contract in memory, and runs nothing.
 type jobBox struct {
+	Queue
 	mu   sync.Mutex
 	jobs map[string]queue.Job
 	err  error // of the next call
 	lose bool  // with err: the job is stored all the same
 }
-
-var _ queue.Submitter = (*jobBox)(nil)
 
 func (f *jobBox) Submit(_ context.Context, job queue.Job) (*execution.Execution, error) {
 	f.mu.Lock()
@@ -42,6 +41,11 @@ func (f *jobBox) Submit(_ context.Context, job queue.Job) (*execution.Execution,
 		return nil, err
 	}
 	return &execution.Execution{ID: job.ID, Action: job.Action, Status: execution.StatusQueued}, nil
+}
+
+func (f *jobBox) Call(ctx context.Context, job queue.Job, _ time.Duration) (*execution.Execution, *execution.Outcome, error) {
+	x, err := f.Submit(ctx, job)
+	return x, nil, err
 }
 
 func (f *jobBox) fail(err error, lose bool) {
@@ -65,7 +69,10 @@ func withQueue(t *testing.T) (*world, *jobBox) {
 	q := &jobBox{jobs: map[string]queue.Job{}}
 	keys := &idempotency.Keys{Store: idempotencytest.NewMemory(), Lease: time.Hour, Keep: time.Hour, Bytes: 1 << 10}
 	courier := callback.New(callback.Options{Store: callbacktest.NewMemory()})
-	return serve(t, Limits{}, func(o *Options) { o.Queue, o.Callbacks, o.Idempotency = q, courier, keys }), q
+	return serve(t, Limits{}, func(o *Options) {
+		q.Queue = o.Queue
+		o.Queue, o.Callbacks, o.Idempotency = q, courier, keys
+	}), q
 }
 
 func TestCallbackMakesAJob(t *testing.T) {
@@ -111,7 +118,7 @@ func TestCallbackURLsThatAreRefused(t *testing.T) {
 		status        int
 		slug          string
 	}{
-		{"?stream=1", "*/*", 400, "invalid-query"}, {"", "text/event-stream", 406, "not-acceptable"}, {"", "text/plain", 406, "not-acceptable"},
+		{"?stream=1", "*/*", 400, "invalid-header"}, {"", "text/event-stream", 400, "invalid-header"}, {"", "text/plain", 406, "not-acceptable"},
 	} {
 		a := w.raw(t, "POST /invoke/demo.say"+test.query+" HTTP/1.1\r\n"+host+"Accept: "+test.accept+"\r\nCallback-Url: https://a.example/\r\nContent-Length: 2\r\n\r\n{}")
 		t.Run(test.query+test.accept, func(t *testing.T) { a.refused(t, test.status, test.slug, true) })
@@ -151,6 +158,16 @@ func TestCallbackUnderAKey(t *testing.T) {
 		}
 		if sync, body := w.do(t, "POST", "/invoke/demo.echo", "{}", "Idempotency-Key", "k"); sync.StatusCode != 422 {
 			t.Errorf("to the caller = %d %s", sync.StatusCode, body)
+		}
+	})
+	t.Run("waited for, likewise", func(t *testing.T) {
+		t.Parallel()
+		w, q := withQueue(t)
+		for i, prefer := range []string{"respond-async", "wait=1", "respond-async, wait=1"} {
+			response, body := w.do(t, "POST", "/invoke/demo.echo", "{}", "Prefer", prefer, "Idempotency-Key", "k")
+			if response.StatusCode != 202 || len(q.stored()) != 1 || (response.Header.Get("Idempotency-Replayed") != "") != (i > 0) {
+				t.Errorf("%s = %d %s, %d jobs", prefer, response.StatusCode, body, len(q.stored()))
+			}
 		}
 	})
 	t.Run("is free after a refusal", func(t *testing.T) {

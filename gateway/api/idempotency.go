@@ -62,7 +62,7 @@ func (s *Server) claim(c *fiber.Ctx, call *call, asked *asked) (*idempotency.Ans
 	answer, err := s.Idempotency.Take(ctx, claim)
 	var taken *idempotency.Taken
 	switch {
-	case asked.callback != "" && (errors.Is(err, idempotency.ErrInProgress) || errors.Is(err, idempotency.ErrUnknown)) && errors.As(err, &taken):
+	case asked.async && (errors.Is(err, idempotency.ErrInProgress) || errors.Is(err, idempotency.ErrUnknown)) && errors.As(err, &taken):
 		request.ID, claim.Execution = taken.Execution, taken.Execution
 		call.claim = &claim
 		return nil, nil
@@ -150,14 +150,14 @@ func (s *Server) answerOf(ctx context.Context, request string, outcome *executio
 		return answer, true
 	}
 	var failure *execution.Error
-	if !errors.As(cutOff(ctx, err), &failure) || !failure.Started {
+	if !errors.As(cutOff(ctx, err), &failure) {
 		return answer, false
 	}
 	// Not of the call itself: whoever answers changes it at the same time.
 	problem := describe(&call{id: request, execution: x.ID}, failure)
 	body, _ := json.Marshal(problem) // it has no field that could fail
 	answer.Status, answer.MediaType, answer.Body = problem.Status, mediaProblem, append(body, '\n')
-	return answer, true
+	return answer, failure.Started
 }
 
 // replay gives the answer of the first call: byte for byte, or as the event that

@@ -23,15 +23,18 @@ type asked struct {
 	media    string // of the answer
 	events   string // media type of a stream of events; empty = the caller prefers the answer
 	stream   bool   // the answer as it is made
-	callback string // where the result goes; empty = to the caller, who waits
+	async    bool   // by the queue
+	prefer   preferences
+	late     lateness
+	callback string // where the result goes, too; empty = nowhere else
 }
 
 // fingerprint is what two calls under one key must have in common.
 func (a *asked) fingerprint() []byte {
-	if a.callback == "" {
+	if !a.async {
 		return a.request.Body
 	}
-	return append(bytes.Clone(a.request.Body), "\x00callback "+a.callback...)
+	return append(bytes.Clone(a.request.Body), "\x00async "+a.callback...)
 }
 
 // invoke runs an action by its ref, with the body as its parameters.
@@ -59,8 +62,8 @@ func (s *Server) perform(c *fiber.Ctx, call *call, asked *asked) error {
 		return err
 	case answer != nil:
 		return s.replay(c, call, answer, asked.events)
-	case asked.callback != "":
-		return s.submit(c, call, asked)
+	case asked.async:
+		return s.invokeAsync(c, call, asked)
 	case asked.events != "":
 		return s.invokeStream(c, call, asked.request, asked.events, asked.action.OutputFormat)
 	case asked.stream:
@@ -69,20 +72,13 @@ func (s *Server) perform(c *fiber.Ctx, call *call, asked *asked) error {
 	ctx, release := s.audience(c, call)
 	defer release()
 	outcome, err := s.run(ctx, call, asked.request)
-	if outcome != nil && outcome.Execution != nil {
-		call.execution = outcome.Execution.ID
-		c.Set("Attune-Execution-Id", outcome.Execution.ID)
-		c.Set("Server-Timing", serverTiming(outcome.Execution.Timing))
-	}
-	if err != nil {
+	switch {
+	case outcome != nil && outcome.Execution != nil:
+		return s.answerOutcome(c, call, outcome, cutOff(ctx, err))
+	case err != nil:
 		return cutOff(ctx, err)
 	}
-	if call.execution == "" {
-		return fmt.Errorf("invoke %s: neither an execution nor an error", asked.request.Action)
-	}
-	c.Set(fiber.HeaderContentType, outcome.MediaType)
-	c.Context().Response.SetBodyRaw(outcome.Output)
-	return nil
+	return fmt.Errorf("invoke %s: neither an execution nor an error", asked.request.Action)
 }
 
 // cutOff tells a call that Shutdown cancelled from one whose client left: there
@@ -108,7 +104,7 @@ func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, erro
 	if _, err := s.idempotencyKey(c); err != nil {
 		return nil, err
 	}
-	timeout, err := callerTimeout(call.query, header)
+	timeout, err := callerTimeout(call.query)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +116,9 @@ func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, erro
 		call.environment = environmentPath(string(ref.Pack), action.Runtime.Name)
 	}
 	asked := &asked{action: action, media: execution.MediaType(action.OutputFormat), callback: callback}
+	if asked.prefer, err = readPreferences(header); err != nil {
+		return nil, err
+	}
 	if err := asked.negotiate(c, call); err != nil {
 		return nil, err
 	}
@@ -134,12 +133,20 @@ func (a *asked) negotiate(c *fiber.Ctx, call *call) error {
 		return err
 	}
 	a.stream = stream
-	if a.callback != "" {
-		a.media = fiber.MIMEApplicationJSON
-		if stream {
-			return refuse(codeInvalidQuery, "what goes to "+headerCallback+" can't be streamed")
-		}
-	} else if events, ok := wantsEvents(c, a.media); ok {
+	events, _ := wantsEvents(c, a.media)
+	switch {
+	case a.callback != "" && (stream || events != ""):
+		return refuse(codeInvalidHeader, headerCallback+" is for a call that nobody waits for: it has no events and no stream")
+	case a.callback != "":
+		a.async, a.media = true, fiber.MIMEApplicationJSON
+		a.prefer = preferences{async: true}
+	case events == "" && !stream:
+		a.async = a.prefer.any() // what comes as it happens is waited for
+	}
+	if a.late, err = readLateness(call.query, a.async); err != nil {
+		return err
+	}
+	if events != "" {
 		a.events = events
 		return streamable(c)
 	}

@@ -48,6 +48,8 @@ const (
 	codeOutcomeUnknown      = "outcome-unknown"
 	codeAnswerNotKept       = "answer-not-kept"
 	codeKeyReused           = "idempotency-key-reuse"
+	codeNotEnded            = "execution-not-ended"
+	codeNothingKept         = "execution-not-kept"
 )
 
 // kind is what all problems of one code have in common.
@@ -74,6 +76,8 @@ var kinds = map[string]kind{
 	codeInProgress:          {409, "The first call has not ended"},
 	codeOutcomeUnknown:      {409, "What became of the first call is unknown"},
 	codeAnswerNotKept:       {409, "The answer of the first call was not kept"},
+	codeNotEnded:            {409, "The execution has not ended"},
+	codeNothingKept:         {409, "The execution's parameters were not kept"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},

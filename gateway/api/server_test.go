@@ -27,6 +27,7 @@ type world struct {
 	registrar    *fakeRegistrar
 	store        *fakeStore
 	secrets      *fakeSecrets
+	queue        *fakeQueue
 	health       *fakeHealth
 	log          *syncBuffer
 	client       *http.Client
@@ -48,6 +49,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
 		served:       make(chan error, 1),
 	}
+	w.queue = &fakeQueue{invoker: w.invoker, store: w.store}
 	options := Options{
 		Invoker:      w.invoker,
 		Catalog:      func() *pack.Catalog { return catalog },
@@ -55,6 +57,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Registrar:    w.registrar,
 		Store:        w.store,
 		Secrets:      w.secrets,
+		Queue:        w.queue,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },
 		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

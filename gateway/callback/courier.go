@@ -27,7 +27,7 @@ const (
 	storing    = 10 * time.Second // for the store to note what became of one
 )
 
-// Options of a Courier. Store and Secrets are required.
+// Options of a Courier. Store is required, and to send so is Secrets.
 type Options struct {
 	Store   Store
 	Secrets [][]byte // each signs
