@@ -141,9 +141,7 @@ func (s *Server) answerOutcome(c *fiber.Ctx, call *call, outcome *execution.Outc
 	if err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderContentType, outcome.MediaType)
-	c.Context().Response.SetBodyRaw(outcome.Output)
-	return nil
+	return s.writeResult(c, call, outcome.MediaType, outcome.Output)
 }
 
 // execute takes an execution as Attune's own API does.

@@ -22,6 +22,7 @@ type call struct {
 	execution string // empty until there is one
 
 	claim       *idempotency.Claim // of the key that the call runs under; nil = none
+	envelope    bool               // the result says what the answer is
 	environment string             // path of the status of the environment it needs; empty = none
 	leave       func()             // through the gate
 	streams     bool               // the answer is made after the handler, by a goroutine that leaves and logs
@@ -54,7 +55,9 @@ func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	header := &ctx.Response.Header
 	header.Set("Attune-Request-Id", c.id)
 	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
-	header.Set(fasthttp.HeaderCacheControl, "no-store")
+	if len(header.Peek(fasthttp.HeaderCacheControl)) == 0 { // but for an action that has set it
+		header.Set(fasthttp.HeaderCacheControl, "no-store")
+	}
 	if !c.streams {
 		s.logAccess(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
 	}

@@ -165,8 +165,8 @@ func (s *Server) answerOf(ctx context.Context, request string, outcome *executio
 func (s *Server) replay(c *fiber.Ctx, call *call, answer *idempotency.Answer, events string) error {
 	call.execution = answer.Execution
 	c.Set("Idempotency-Replayed", "true")
+	c.Set("Attune-Execution-Id", answer.Execution)
 	if events != "" && answer.Ended != "" {
-		c.Set("Attune-Execution-Id", answer.Execution)
 		return s.stream(c, call, events, func() {}, func(out *eventWriter) {
 			if answer.MediaType == mediaProblem {
 				_ = out.send("problem", json.RawMessage(bytes.TrimSpace(answer.Body))) // the last word
@@ -178,20 +178,17 @@ func (s *Server) replay(c *fiber.Ctx, call *call, answer *idempotency.Answer, ev
 			}))
 		})
 	}
-	writeAnswer(c, answer)
-	return nil
-}
-
-// writeAnswer answers with what is, or could be, kept under a key.
-func writeAnswer(c *fiber.Ctx, answer *idempotency.Answer) {
-	c.Set("Attune-Execution-Id", answer.Execution)
 	if answer.Location != "" {
 		c.Set(fiber.HeaderLocation, answer.Location)
 	}
 	if answer.Ended != "" {
 		c.Set("Server-Timing", serverTiming(answer.Timing))
 	}
+	if answer.Ended == execution.StatusSucceeded {
+		return s.writeResult(c, call, answer.MediaType, answer.Body)
+	}
 	c.Status(answer.Status)
 	c.Set(fiber.HeaderContentType, answer.MediaType)
 	c.Context().Response.SetBodyRaw(answer.Body)
+	return nil
 }

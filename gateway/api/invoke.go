@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
@@ -108,6 +109,9 @@ func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := s.allow(call, key.Invoke, ref.String()); err != nil {
+		return nil, err
+	}
 	action, err := s.callable(ref)
 	if err != nil {
 		return nil, err
@@ -133,7 +137,10 @@ func (a *asked) negotiate(c *fiber.Ctx, call *call) error {
 		return err
 	}
 	a.stream = stream
-	events, _ := wantsEvents(c, a.media)
+	var events string
+	if c.Method() != fiber.MethodHead { // which has no room for them
+		events, _ = wantsEvents(c, a.media)
+	}
 	switch {
 	case a.callback != "" && (stream || events != ""):
 		return refuse(codeInvalidHeader, headerCallback+" is for a call that nobody waits for: it has no events and no stream")
@@ -150,7 +157,7 @@ func (a *asked) negotiate(c *fiber.Ctx, call *call) error {
 		a.events = events
 		return streamable(c)
 	}
-	if !accepts(&c.Request().Header, a.media) {
+	if !(call.envelope && !a.async) && !accepts(&c.Request().Header, a.media) { // an envelope has any media type
 		return refuse(codeNotAcceptable, "the action's answer is "+a.media+", its events are "+mediaEvents+" or "+mediaLines)
 	}
 	if !stream {

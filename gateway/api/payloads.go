@@ -69,6 +69,13 @@ type actionPayload struct {
 	Limits          runtimes.Limits `json:"limits"`
 	Examples        []any           `json:"examples"`
 	Invoke          invocation      `json:"invoke"`
+	Routes          []ownRoute      `json:"routes"` // paths of its own
+}
+
+// ownRoute is a method and a path of an action's own.
+type ownRoute struct {
+	Method string `json:"method"`
+	Path   string `json:"path"` // "/p/shop/orders/:id"
 }
 
 // invocation says how to call an action.

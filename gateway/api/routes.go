@@ -13,12 +13,13 @@ import (
 
 // route is one line of the table below.
 type route struct {
-	method  string // GET is also HEAD
-	pattern string
-	handle  func(*fiber.Ctx, *call) error
-	verb    string   // what a key must be allowed somewhere; the handler asks for its resource by allow. Empty = open to all
-	query   []string // the parameters that it has; any other is refused
-	health  bool     // answers while draining, logged at debug level
+	method    string // GET is also HEAD
+	pattern   string
+	handle    func(*fiber.Ctx, *call) error
+	verb      string   // what a key must be allowed somewhere; the handler asks for its resource by allow. Empty = open to all
+	query     []string // the parameters that it has; any other is refused
+	openQuery bool     // any parameter, any number of times: the handler sees to them
+	health    bool     // answers while draining, logged at debug level
 }
 
 // changes tells whether a route is for operators, who are trusted with more than
@@ -29,7 +30,7 @@ func (r route) changes() bool {
 
 // routes is everything that the gateway answers.
 func (s *Server) routes() []route {
-	return []route{
+	table := []route{
 		{method: "GET", pattern: "/", handle: s.index},
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
@@ -72,6 +73,7 @@ func (s *Server) routes() []route {
 		{method: "DELETE", pattern: "/api/v1/dead/:id", verb: key.Operate, handle: s.removeDead},
 		{method: "POST", pattern: "/api/v1/dead/:id/redrive", verb: key.Operate, handle: s.redriveDead},
 	}
+	return append(table, s.ownRoutes(key.Invoke)...)
 }
 
 // register puts the table into the router.
@@ -106,7 +108,7 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 			return err
 		}
 	}
-	query, err := readQuery(c.Context(), r.query)
+	query, err := readQuery(c.Context(), r)
 	if err != nil {
 		return err
 	}
@@ -114,8 +116,9 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 	return r.handle(c, call)
 }
 
-// readQuery parses a query of known parameters, each at most once.
-func readQuery(ctx *fasthttp.RequestCtx, known []string) (url.Values, error) {
+// readQuery parses a query of known parameters, each at most once, unless the
+// route has an open one.
+func readQuery(ctx *fasthttp.RequestCtx, r route) (url.Values, error) {
 	if len(ctx.URI().QueryString()) == 0 {
 		return nil, nil // readable, as it is
 	}
@@ -123,8 +126,11 @@ func readQuery(ctx *fasthttp.RequestCtx, known []string) (url.Values, error) {
 	if err != nil {
 		return nil, refuse(codeInvalidQuery, "the query is not form-encoded")
 	}
+	if r.openQuery {
+		return query, nil
+	}
 	for name, values := range query {
-		if !slices.Contains(known, name) {
+		if !slices.Contains(r.query, name) {
 			return nil, refuse(codeInvalidQuery, "the query has a parameter that this resource does not have")
 		}
 		if len(values) > 1 {

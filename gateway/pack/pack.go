@@ -63,6 +63,7 @@ type Action struct {
 	Limits          runtimes.Limits        // resolved likewise
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
 	Retry           Retry                  // of asynchronous executions
+	HTTP            []Route                // of its own, below /p/{pack}
 	MaxConcurrency  int                    // asynchronous executions at once, on all gateways; 0 = any number
 }
 
