@@ -50,6 +50,7 @@ func TestImportTable(t *testing.T) {
 		"github.com/gofiber/":       "attune/gateway/api",
 		"github.com/docker/docker/": "attune/runtimes/container/docker",
 		"github.com/redis/":         "attune/gateway/redis",
+		"github.com/go-redis/":      "attune/gateway/redis",
 		"modernc.org/sqlite":        "attune/gateway/sqlite",
 		"go.yaml.in/":               "attune/runtimes/strictyaml",
 	}

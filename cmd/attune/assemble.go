@@ -15,6 +15,8 @@ import (
 	"attune/gateway/callback"
 	"attune/gateway/execution"
 	"attune/gateway/idempotency"
+	"attune/gateway/key"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/gateway/queue"
 	"attune/gateway/redis"
@@ -42,7 +44,9 @@ type gateway struct {
 	store    execution.Store
 	jobs     queue.Store
 	vault    *secret.Vault
-	keys     *idempotency.Keys // of calls that may be repeated
+	keys     *key.Keeper
+	rates    limit.Limiter
+	repeats  *idempotency.Keys // of calls that may be repeated
 	courier  *callback.Courier
 
 	packs     *execution.Packs
@@ -95,7 +99,7 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	if err = g.takeIdentity(ctx, root); err != nil {
 		return nil, err
 	}
-	if err = g.openState(); err != nil {
+	if err = g.openState(ctx); err != nil {
 		return nil, err
 	}
 	if err = g.buildParts(root, environ, events); err != nil {
@@ -107,26 +111,33 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	return g, g.proveIsolation(ctx)
 }
 
-// openState opens what keeps executions and secrets: Redis where it is
+// openState opens what keeps executions, secrets and API keys: Redis where it is
 // configured, and the embedded database otherwise.
-func (g *gateway) openState() error {
+func (g *gateway) openState(ctx context.Context) error {
 	if url := g.config.Redis.URL; url != "" {
 		client, err := redis.New(url)
 		if err != nil {
 			return err
 		}
 		g.onClose("redis", client.Close)
-		g.redis, g.store, g.jobs, g.vault = client, client.Store(), client.Jobs(), &secret.Vault{Store: client.Secrets()}
-		g.keys = g.idempotencyKeys(client.Idempotency())
+		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
+		g.jobs = client.Jobs()
+		if err := g.openAPIKeys(ctx, client.Keys(), limit.NewShared(client.Limiter(), g.log)); err != nil {
+			return err
+		}
+		g.repeats = g.idempotencyKeys(client.Idempotency())
 		return errors.Join(g.openKeys(), g.openCourier(client.Callbacks()))
 	}
-	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
+	store, err := sqlite.Open(filepath.Join(g.config.StateDir, databaseFile))
 	if err != nil {
 		return fmt.Errorf("state_dir (%s): %w", g.config.Origin("state_dir"), err)
 	}
 	g.onClose("state", store.Close)
 	g.store, g.jobs, g.vault = store, store.Jobs(), &secret.Vault{Store: store.Secrets()}
-	g.keys = g.idempotencyKeys(store.Idempotency())
+	if err := g.openAPIKeys(ctx, store.Keys(), limit.NewMemory()); err != nil {
+		return err
+	}
+	g.repeats = g.idempotencyKeys(store.Idempotency())
 	return errors.Join(g.openKeys(), g.openCourier(store.Callbacks()))
 }
 
@@ -226,7 +237,8 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Queue: g.queue, Callbacks: g.callbacks(), Idempotency: g.keys, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Queue: g.queue, Callbacks: g.callbacks(), Idempotency: g.repeats, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
+		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

@@ -9,6 +9,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"attune/gateway/idempotency"
+	"attune/gateway/key"
+	"attune/gateway/pack"
 )
 
 // call is what the api knows about the request that it is answering.
@@ -16,12 +18,19 @@ type call struct {
 	id        string // ours: a client can't choose it
 	arrived   time.Time
 	route     string // pattern; empty until a route was found
-	caller    string // ID of the API key; empty = none
 	quiet     bool   // logged at debug level
 	query     url.Values
 	execution string // empty until there is one
 
-	claim       *idempotency.Claim // of the key that the call runs under; nil = none
+	key      *key.Key      // who calls; nil = nobody has to say. Without an ID it is what everybody may do
+	caller   string        // the key's ID; empty = none
+	auth     time.Duration // that finding out took
+	changes  bool          // an administrative call
+	denied   string        // why nobody is known to be calling; empty = that was not the trouble
+	resource string        // what the caller was allowed to ask for; empty = nothing
+	action   *pack.Action  // to be called; nil = none
+
+	claim       *idempotency.Claim // of the idempotency key that the call runs under; nil = none
 	envelope    bool               // the result says what the answer is
 	environment string             // path of the status of the environment it needs; empty = none
 	leave       func()             // through the gate
@@ -58,6 +67,7 @@ func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	if len(header.Peek(fasthttp.HeaderCacheControl)) == 0 { // but for an action that has set it
 		header.Set(fasthttp.HeaderCacheControl, "no-store")
 	}
+	s.audit(ctx, c)
 	if !c.streams {
 		s.logAccess(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
 	}

@@ -102,7 +102,7 @@ func started(err *execution.Error) *execution.Error {
 
 // run has an action run, and keeps the answer where the call has claimed a key.
 func (s *Server) run(ctx context.Context, call *call, request execution.Request) (*execution.Outcome, error) {
-	outcome, err := s.Invoker.Invoke(ctx, request)
+	outcome, err := s.invokeWithin(ctx, call, request)
 	if call.claim != nil {
 		s.settle(ctx, call, outcome, err)
 	}
@@ -182,7 +182,7 @@ func (s *Server) replay(c *fiber.Ctx, call *call, answer *idempotency.Answer, ev
 		c.Set(fiber.HeaderLocation, answer.Location)
 	}
 	if answer.Ended != "" {
-		c.Set("Server-Timing", serverTiming(answer.Timing))
+		c.Set("Server-Timing", serverTiming(call.auth, answer.Timing))
 	}
 	if answer.Ended == execution.StatusSucceeded {
 		return s.writeResult(c, call, answer.MediaType, answer.Body)

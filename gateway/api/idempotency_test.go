@@ -84,7 +84,12 @@ func TestReplayIsTheAnswerByteForByte(t *testing.T) {
 				t.Errorf("the second = %d %q, replayed %q, want %d %q", again.StatusCode, repeated, again.Header.Get("Idempotency-Replayed"), test.status, body)
 			}
 			for _, name := range []string{"Content-Type", "Attune-Execution-Id", "Server-Timing"} {
-				if got, want := again.Header.Get(name), first.Header.Get(name); got != want || want == "" {
+				got, want := again.Header.Get(name), first.Header.Get(name)
+				if name == "Server-Timing" { // to find out who calls takes its own time
+					_, got, _ = strings.Cut(got, ", ")
+					_, want, _ = strings.Cut(want, ", ")
+				}
+				if got != want || want == "" {
 					t.Errorf("%s = %q, want %q", name, got, want)
 				}
 			}

@@ -97,7 +97,10 @@ func cutOff(ctx context.Context, err error) error {
 
 // ask checks everything about a call of an action but its parameters.
 func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, error) {
-	header := &c.Request().Header
+	header, name := &c.Request().Header, ref.String()
+	if err := s.allow(call, key.Invoke, name); err != nil {
+		return nil, err
+	}
 	callback, err := s.callbackURL(c)
 	if err != nil {
 		return nil, err
@@ -109,11 +112,12 @@ func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := s.allow(call, key.Invoke, ref.String()); err != nil {
-		return nil, err
-	}
 	action, err := s.callable(ref)
 	if err != nil {
+		return nil, err
+	}
+	call.action = action
+	if err := s.spend(c.Context(), "action", name, action.Rate); err != nil {
 		return nil, err
 	}
 	if action.Runtime.HasEnvironment() {
@@ -126,7 +130,7 @@ func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, erro
 	if err := asked.negotiate(c, call); err != nil {
 		return nil, err
 	}
-	asked.request = execution.Request{ID: s.NewID(), Action: ref.String(), Timeout: timeout, Arrived: call.arrived}
+	asked.request = execution.Request{ID: s.NewID(), Action: name, Timeout: timeout, Arrived: call.arrived}
 	return asked, nil
 }
 
@@ -193,7 +197,7 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 	}
 	action, ok := catalog.Action(ref)
 	if !ok {
-		return nil, refuse(execution.CodeNotFound, "there is no such action")
+		return nil, refuse(execution.CodeNotFound, noAction)
 	}
 	if !action.Enabled {
 		return nil, refuse(execution.CodeNotFound, "the action is disabled")
@@ -205,13 +209,13 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 }
 
 // serverTiming says in a browser's words where the time went.
-func serverTiming(t execution.Timing) string {
-	var buffer [96]byte
+func serverTiming(auth time.Duration, t execution.Timing) string {
+	var buffer [128]byte
 	text := buffer[:0]
 	for _, part := range [...]struct {
 		name string
 		ms   float64
-	}{{"queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
+	}{{"auth;dur=", float64(auth) / float64(time.Millisecond)}, {", queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
 		us := max(0, int64(math.Round(part.ms*1000)))
 		text = strconv.AppendInt(append(text, part.name...), us/1000, 10)
 		text = append(text, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))

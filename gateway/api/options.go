@@ -12,6 +12,8 @@ import (
 	"attune/envcache"
 	"attune/gateway/execution"
 	"attune/gateway/idempotency"
+	"attune/gateway/key"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/gateway/queue"
 	"attune/gateway/secret"
@@ -105,6 +107,16 @@ type Secrets interface {
 	Delete(ctx context.Context, pack, name string) error
 }
 
+// Keys keeps the API keys. A key.Keeper is one. Safe for concurrent use.
+type Keys interface {
+	// Ring is the present set of keys, from memory; nil while nobody knows.
+	Ring() *key.Ring
+	// Create makes a key and its token. key.ErrFirst, a *key.OrderError.
+	Create(ctx context.Context, order key.Order) (key.Key, string, error)
+	// Revoke ends a key. key.ErrNone, key.ErrLastAdmin.
+	Revoke(ctx context.Context, id string) error
+}
+
 // Health checks what the gateway depends on.
 type Health interface {
 	Check(ctx context.Context) []HealthCheck
@@ -119,7 +131,7 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store, Secrets, Queue and NewID are required.
+// Store, Secrets, Keys, Queue and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
@@ -127,6 +139,10 @@ type Options struct {
 	Registrar    Registrar
 	Store        Store
 	Secrets      Secrets
+	Keys         Keys
+	RequireKeys  bool          // also while there is no key
+	Anonymous    []key.Scope   // what needs no key where others do; of key.Invoke
+	Limiter      limit.Limiter // of the rates of keys and actions. Defaults to one in memory.
 	Queue        Queue
 	Callbacks    Callbacks         // nil = calls with a Callback-Url are refused
 	Idempotency  *idempotency.Keys // nil = calls with an Idempotency-Key are refused
@@ -154,6 +170,7 @@ type Limits struct {
 func (o Options) withDefaults() Options {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	o.Version = cmp.Or(o.Version, "dev")
+	o.Limiter = cmp.Or(o.Limiter, limit.Limiter(limit.NewMemory()))
 	o.Limits = Limits{
 		Body:             cmp.Or(o.Limits.Body, 6<<20),
 		Header:           cmp.Or(o.Limits.Header, 16<<10),
@@ -180,6 +197,7 @@ func (o Options) validate() error {
 		{"Registrar", o.Registrar == nil},
 		{"Store", o.Store == nil},
 		{"Secrets", o.Secrets == nil},
+		{"Keys", o.Keys == nil},
 		{"Queue", o.Queue == nil},
 		{"NewID", o.NewID == nil},
 	} {

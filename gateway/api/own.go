@@ -11,11 +11,15 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
 // This file answers at the paths that actions have of their own, all of them below
 // /p/{pack}: nothing there can hide a path of the gateway's or of another pack.
+
+// nothingHere is the detail of a path that nobody has.
+const nothingHere = "there is nothing at this path"
 
 // ownPattern is the pattern of all of them.
 const ownPattern = "/p/:pack/*"
@@ -31,16 +35,16 @@ func (s *Server) ownRoutes(verb string) []route {
 
 // own runs the action that has this method and path.
 func (s *Server) own(c *fiber.Ctx, call *call) error {
-	found, err := s.routed(c)
+	found, err := s.routed(c, call)
 	if err != nil {
 		return err
 	}
+	call.envelope = found.Route.Envelope
 	query := call.query
 	call.query = nil // it is the action's: the gateway's own parameters are not in it
 	if err := checkOwnQuery(found, query); err != nil {
 		return err
 	}
-	call.envelope = found.Route.Envelope
 	asked, err := s.ask(c, call, found.Action.Ref)
 	if err != nil {
 		return err
@@ -52,7 +56,7 @@ func (s *Server) own(c *fiber.Ctx, call *call) error {
 }
 
 // routed finds the action.
-func (s *Server) routed(c *fiber.Ctx) (*pack.Routed, error) {
+func (s *Server) routed(c *fiber.Ctx, call *call) (*pack.Routed, error) {
 	ref, err := pack.ParseRef(c.Params("pack"))
 	if err != nil {
 		return nil, refuse(execution.CodeInvalidRef, packGrammar)
@@ -68,8 +72,8 @@ func (s *Server) routed(c *fiber.Ctx) (*pack.Routed, error) {
 	found, allowed := p.Route(method, c.Params("*"))
 	switch {
 	case found != nil:
-		return found, nil
-	case len(allowed) == 0:
+		return found, s.allow(call, key.Invoke, found.Action.Ref.String())
+	case len(allowed) == 0, !call.sees(string(ref)): // nobody learns the paths of a pack that isn't theirs
 		return nil, fiber.ErrNotFound
 	case slices.Contains(allowed, fiber.MethodGet):
 		allowed = append(allowed, fiber.MethodHead)

@@ -11,8 +11,8 @@ import (
 	"attune/gateway/execution"
 )
 
-const orderAction = `ref: shop.order
-entry_point: a.sh
+const orderAction = `ref: demo.order
+entry_point: echo.sh
 output_format: json
 parameters:
   id: {type: integer, required: true}
@@ -28,8 +28,8 @@ http:
   - {method: DELETE, path: /orders/:id}
 `
 
-const pageAction = `ref: shop.page
-entry_point: a.sh
+const pageAction = `ref: demo.page
+entry_point: echo.sh
 output_format: json
 http:
   - {method: GET, path: /page, response: envelope}
@@ -53,13 +53,13 @@ func TestOwnRoutesMakeParameters(t *testing.T) {
 		{method: "POST", target: "/notes", body: "plain \"text\"\n", header: []string{"Content-Type", "text/markdown"}, want: `{"note":"plain \"text\"\n"}`},
 		{method: "POST", target: "/files", body: "\x00\xff", want: `{"note":"AP8="}`},
 	} {
-		response, body := w.do(t, test.method, "/p/shop"+test.target, test.body, test.header...)
+		response, body := w.do(t, test.method, "/p/demo"+test.target, test.body, test.header...)
 		requests := w.invoker.requests()
 		if response.StatusCode != http.StatusOK || string(requests[len(requests)-1].Body) != test.want {
 			t.Errorf("%s %s = %d %s, want parameters %s", test.method, test.target, response.StatusCode, body, test.want)
 		}
 	}
-	if response, body := w.do(t, "HEAD", "/p/shop/orders/7", "", "Accept", "text/event-stream, application/json"); response.StatusCode != 200 || body != "" {
+	if response, body := w.do(t, "HEAD", "/p/demo/orders/7", "", "Accept", "text/event-stream, application/json"); response.StatusCode != 200 || body != "" {
 		t.Errorf("HEAD = %d %q", response.StatusCode, body)
 	}
 }
@@ -75,39 +75,39 @@ func TestOwnRoutesThatAreRefused(t *testing.T) {
 		{"no such pack", "GET /p/" + canary + "/orders/7", "", "", 404, "not-found"},
 		{"a broken pack", "GET /p/broken/orders/7", "", "", 404, "not-found"},
 		{"a disabled pack", "GET /p/asleep/nap", "", "", 404, "not-found"},
-		{"no such path", "GET /p/shop/" + canary, "", "", 404, "not-found"},
-		{"nothing behind the pack", "GET /p/shop", "", "", 404, "not-found"},
-		{"a slash behind the pack", "GET /p/shop/", "", "", 404, "not-found"},
-		{"a slash behind the path", "GET /p/shop/orders/7/", "", "", 404, "not-found"},
-		{"dots", "GET /p/shop/orders/..", "", "", 404, "not-found"},
-		{"escaped dots", "GET /p/shop/orders/%2e%2e", "", "", 404, "not-found"},
-		{"NUL", "GET /p/shop/orders/%00", "", "", 404, "not-found"},
-		{"no UTF-8", "GET /p/shop/orders/%ff", "", "", 404, "not-found"},
-		{"a path out of the pack", "GET /p/shop/../demo/orders/7", "", "", 404, "not-found"},
-		{"an escaped pack", "GET /p/sh%6fp/orders/7", "", "", 400, "invalid-ref"},
-		{"no integer", "GET /p/shop/orders/" + canary, "", "", 422, "invalid-parameters"},
-		{"a path is in the body, too", "POST /p/shop/orders/7", "", `{"id":8}`, 422, "invalid-parameters"},
-		{"a path is in the query, too", "GET /p/shop/orders/7?id=8", "", "", 422, "invalid-parameters"},
-		{"a secret in the query", "GET /p/shop/orders/7?token=" + canary, "", "", 422, "invalid-parameters"},
-		{"an unknown parameter", "GET /p/shop/orders/7?" + canary + "=1", "", "", 400, "invalid-query"},
-		{"the gateway's own parameter", "GET /p/shop/orders/7?timeout=5", "", "", 400, "invalid-query"},
-		{"a repeated parameter", "GET /p/shop/orders/7?name=a&name=b", "", "", 400, "invalid-query"},
-		{"a query that is no UTF-8", "GET /p/shop/orders/7?name=%ff", "", "", 400, "invalid-query"},
-		{"a repeated header", "GET /p/shop/orders/7", "X-Agent: a\r\nx-agent: b\r\n", "", 400, "invalid-header"},
-		{"a header that is no UTF-8", "GET /p/shop/orders/7", "X-Agent: \xff\r\n", "", 400, "invalid-header"},
-		{"a body of a DELETE", "DELETE /p/shop/orders/7", "", canary, 415, "unsupported-media-type"},
-		{"a body that is XML", "POST /p/shop/orders/7", "Content-Type: application/xml\r\n", canary, 415, "unsupported-media-type"},
-		{"a body that is no JSON", "POST /p/shop/orders/7", "", "{" + canary, 400, "invalid-json"},
-		{"a body that is no object", "POST /p/shop/orders/7", "", "[1]", 400, "invalid-json"},
-		{"text that is no UTF-8", "POST /p/shop/notes", "", "\xff", 415, "unsupported-media-type"},
-		{"compressed text", "POST /p/shop/notes", "Content-Encoding: gzip\r\n", "x", 415, "unsupported-encoding"},
-		{"a page of another site", "POST /p/shop/orders/7", "Sec-Fetch-Site: cross-site\r\n", "{}", 403, "forbidden"},
-		{"what the action doesn't have", "GET /p/shop/orders/7", "Accept: text/html\r\n", "", 406, "not-acceptable"},
+		{"no such path", "GET /p/demo/" + canary, "", "", 404, "not-found"},
+		{"nothing behind the pack", "GET /p/demo", "", "", 404, "not-found"},
+		{"a slash behind the pack", "GET /p/demo/", "", "", 404, "not-found"},
+		{"a slash behind the path", "GET /p/demo/orders/7/", "", "", 404, "not-found"},
+		{"dots", "GET /p/demo/orders/..", "", "", 404, "not-found"},
+		{"escaped dots", "GET /p/demo/orders/%2e%2e", "", "", 404, "not-found"},
+		{"NUL", "GET /p/demo/orders/%00", "", "", 404, "not-found"},
+		{"no UTF-8", "GET /p/demo/orders/%ff", "", "", 404, "not-found"},
+		{"a path out of the pack", "GET /p/snake/../demo/orders/7", "", "", 404, "not-found"},
+		{"an escaped pack", "GET /p/d%65mo/orders/7", "", "", 400, "invalid-ref"},
+		{"no integer", "GET /p/demo/orders/" + canary, "", "", 422, "invalid-parameters"},
+		{"a path is in the body, too", "POST /p/demo/orders/7", "", `{"id":8}`, 422, "invalid-parameters"},
+		{"a path is in the query, too", "GET /p/demo/orders/7?id=8", "", "", 422, "invalid-parameters"},
+		{"a secret in the query", "GET /p/demo/orders/7?token=" + canary, "", "", 422, "invalid-parameters"},
+		{"an unknown parameter", "GET /p/demo/orders/7?" + canary + "=1", "", "", 400, "invalid-query"},
+		{"the gateway's own parameter", "GET /p/demo/orders/7?timeout=5", "", "", 400, "invalid-query"},
+		{"a repeated parameter", "GET /p/demo/orders/7?name=a&name=b", "", "", 400, "invalid-query"},
+		{"a query that is no UTF-8", "GET /p/demo/orders/7?name=%ff", "", "", 400, "invalid-query"},
+		{"a repeated header", "GET /p/demo/orders/7", "X-Agent: a\r\nx-agent: b\r\n", "", 400, "invalid-header"},
+		{"a header that is no UTF-8", "GET /p/demo/orders/7", "X-Agent: \xff\r\n", "", 400, "invalid-header"},
+		{"a body of a DELETE", "DELETE /p/demo/orders/7", "", canary, 415, "unsupported-media-type"},
+		{"a body that is XML", "POST /p/demo/orders/7", "Content-Type: application/xml\r\n", canary, 415, "unsupported-media-type"},
+		{"a body that is no JSON", "POST /p/demo/orders/7", "", "{" + canary, 400, "invalid-json"},
+		{"a body that is no object", "POST /p/demo/orders/7", "", "[1]", 400, "invalid-json"},
+		{"text that is no UTF-8", "POST /p/demo/notes", "", "\xff", 415, "unsupported-media-type"},
+		{"compressed text", "POST /p/demo/notes", "Content-Encoding: gzip\r\n", "x", 415, "unsupported-encoding"},
+		{"a page of another site", "POST /p/demo/orders/7", "Sec-Fetch-Site: cross-site\r\n", "{}", 403, "forbidden"},
+		{"what the action doesn't have", "GET /p/demo/orders/7", "Accept: text/html\r\n", "", 406, "not-acceptable"},
 	} {
 		a := w.raw(t, fmt.Sprintf("%s HTTP/1.1\r\n%s%sContent-Length: %d\r\n\r\n%s", test.line, host, test.headers, len(test.body), test.body))
 		t.Run(test.name, func(t *testing.T) { a.refused(t, test.status, test.slug, true) })
 	}
-	a := w.raw(t, "DELETE /p/shop/page HTTP/1.1\r\n"+host+"\r\n")
+	a := w.raw(t, "DELETE /p/demo/page HTTP/1.1\r\n"+host+"\r\n")
 	a.refused(t, 405, "method-not-allowed", true)
 	if got := a.header.Get("Allow"); got != "GET, POST, HEAD" {
 		t.Errorf("Allow = %q, want the methods of this path", got)
@@ -134,7 +134,7 @@ func TestEnvelopes(t *testing.T) {
 		header map[string][]string
 	}{
 		{`{}`, 200, "", "", nil},
-		{`{"status":201,"headers":{"Location":"/p/shop/page/1"},"body":{"a":[1,2.0]}}`, 201, "application/json", `{"a":[1,2.0]}`, map[string][]string{"Location": {"/p/shop/page/1"}}},
+		{`{"status":201,"headers":{"Location":"/p/demo/page/1"},"body":{"a":[1,2.0]}}`, 201, "application/json", `{"a":[1,2.0]}`, map[string][]string{"Location": {"/p/demo/page/1"}}},
 		{`{"headers":{"Content-Type":"text/html; charset=utf-8"},"body":"<b>é</b>"}`, 200, "text/html; charset=utf-8", "<b>é</b>", nil},
 		{`{"headers":{"content-type":"image/png","Cache-Control":"max-age=60"},"body":"AP8=","base64":true}`, 200, "image/png", "\x00\xff", map[string][]string{"Cache-Control": {"max-age=60"}}},
 		{`{"body":"AP8=","base64":true}`, 200, "application/octet-stream", "\x00\xff", nil},
@@ -145,7 +145,7 @@ func TestEnvelopes(t *testing.T) {
 		{`{"status":302,"headers":{"Location":"https://example.org/"}}`, 302, "", "", map[string][]string{"Location": {"https://example.org/"}}},
 	} {
 		enveloped(w, test.result)
-		request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+w.Addr().String()+"/p/shop/page", nil)
+		request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+w.Addr().String()+"/p/demo/page", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +185,7 @@ func TestBadEnvelopes(t *testing.T) {
 		`{"body":"%%%","base64":true}`, `{"body":{},"base64":true}`, `{"base64":"yes"}`, `{} {}`,
 	} {
 		enveloped(w, result)
-		a := w.raw(t, "GET /p/shop/page HTTP/1.1\r\n"+host+"\r\n")
+		a := w.raw(t, "GET /p/demo/page HTTP/1.1\r\n"+host+"\r\n")
 		t.Run(result[:min(40, len(result))], func(t *testing.T) {
 			a.refused(t, 502, "bad-output", true)
 			if a.problem.Execution == "" || !a.problem.Started || a.problem.Component != "action" {
@@ -204,7 +204,7 @@ func TestReplayOfAnEnvelope(t *testing.T) {
 		return succeeded(r, []byte(`{"status":201,"headers":{"X-A":"b"},"body":"made"}`), "application/json"), nil
 	})
 	for i := range 2 {
-		response, body := w.do(t, "POST", "/p/shop/page", `{"a":1}`, "Idempotency-Key", "k")
+		response, body := w.do(t, "POST", "/p/demo/page", `{"a":1}`, "Idempotency-Key", "k")
 		if response.StatusCode != 201 || body != "made" || response.Header.Get("X-A") != "b" || (response.Header.Get("Idempotency-Replayed") != "") != (i == 1) {
 			t.Errorf("call %d = %d %s %v", i, response.StatusCode, body, response.Header)
 		}

@@ -24,7 +24,10 @@ const (
 	codeInvalidRequest      = "invalid-request" // what isn't HTTP, or is ambiguous
 	codeInvalidQuery        = "invalid-query"
 	codeInvalidHeader       = "invalid-header"
+	codeUnauthenticated     = "unauthenticated"
 	codeForbidden           = "forbidden"
+	codeRateLimited         = "rate-limited"
+	codeLastAdminKey        = "last-admin-key"
 	codeMethodNotAllowed    = "method-not-allowed"
 	codeNotAcceptable       = "not-acceptable"
 	codeRequestTimeout      = "request-timeout"
@@ -64,10 +67,12 @@ var kinds = map[string]kind{
 	codeInvalidQuery:        {400, "The query is not valid"},
 	codeInvalidHeader:       {400, "A header is not valid"},
 	codeInvalidEvent:        {400, "The event is not valid"},
+	codeUnauthenticated:     {401, "The caller is not known"},
 	codeForbidden:           {403, "The request is not allowed"},
 	codeMethodNotAllowed:    {405, "The resource does not have this method"},
 	codeNotAcceptable:       {406, "The result has none of the media types that are accepted"},
 	codeRequestTimeout:      {408, "The request did not arrive in time"},
+	codeLastAdminKey:        {409, "The API key is the last one of an administrator"},
 	codeNoGeneration:        {409, "The environment has no such generation"},
 	codeAlreadyRegistered:   {409, "The pack is registered already"},
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
@@ -85,6 +90,7 @@ var kinds = map[string]kind{
 	codeExpectation:         {417, "The expectation can't be met"},
 	codeKeyReused:           {422, "The idempotency key belongs to another call"},
 	codeInvalidPack:         {422, "The pack is not valid"},
+	codeRateLimited:         {429, "There are too many requests"},
 	codeHeadersTooLarge:     {431, "The headers are too large"},
 	codeUnknownMethod:       {501, "The method is unknown"},
 	codeNotReady:            {503, "The gateway is not ready"},
@@ -181,7 +187,7 @@ func (s *Server) problem(call *call, err error) *Problem {
 	case errors.As(err, &failure) && kinds[failure.Code] != kind{}:
 		s.logFailure(call, failure)
 	case errors.As(err, &routing) && routing.Code == fiber.StatusNotFound:
-		failure = refuse(execution.CodeNotFound, "there is nothing at this path")
+		failure = refuse(execution.CodeNotFound, nothingHere)
 	case errors.As(err, &routing) && routing.Code == fiber.StatusMethodNotAllowed:
 		failure = refuse(codeMethodNotAllowed, "the Allow header lists the methods that there are")
 	default:
@@ -243,6 +249,9 @@ func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, problem *Problem) {
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(problem.Status)
 	ctx.SetContentType(mediaProblem)
+	if problem.Type == "/problems/"+codeUnauthenticated {
+		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	}
 	if problem.RetryAfter > 0 {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.FormatInt(problem.RetryAfter, 10))
 	}

@@ -27,6 +27,7 @@ type world struct {
 	registrar    *fakeRegistrar
 	store        *fakeStore
 	secrets      *fakeSecrets
+	keys         *fakeKeys
 	queue        *fakeQueue
 	health       *fakeHealth
 	log          *syncBuffer
@@ -44,6 +45,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		registrar:    &fakeRegistrar{catalog: catalog},
 		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
 		secrets:      &fakeSecrets{},
+		keys:         &fakeKeys{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
@@ -57,6 +59,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Registrar:    w.registrar,
 		Store:        w.store,
 		Secrets:      w.secrets,
+		Keys:         w.keys,
 		Queue:        w.queue,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },
@@ -127,11 +130,9 @@ func testCatalog(t testing.TB) *pack.Catalog {
 		"demo/actions/rows.yaml":  "ref: demo.rows\nrunner_type: shell\nentry_point: echo.sh\noutput_format: jsonl\n",
 		"demo/actions/off.yaml":   "ref: demo.off\nrunner_type: shell\nentry_point: echo.sh\noutput_format: json\nenabled: false\n",
 		"demo/actions/echo.sh":    "#!/bin/sh\ncat\n",
-		"shop/pack.yaml":          "ref: shop\nversion: 1.0.0\n",
-		"shop/actions/order.yaml": orderAction,
-		"shop/actions/page.yaml":  pageAction,
-		"shop/actions/raw.yaml":   "ref: shop.raw\nentry_point: a.sh\nparameters:\n  note: {type: string}\nhttp:\n  - {method: POST, path: /notes, body: text, body_parameter: note}\n  - {method: POST, path: /files, body: base64, body_parameter: note}\n",
-		"shop/actions/a.sh":       "#!/bin/sh\ncat\n",
+		"demo/actions/order.yaml": orderAction,
+		"demo/actions/page.yaml":  pageAction,
+		"demo/actions/raw.yaml":   "ref: demo.raw\nentry_point: echo.sh\nparameters:\n  note: {type: string}\nhttp:\n  - {method: POST, path: /notes, body: text, body_parameter: note}\n  - {method: POST, path: /files, body: base64, body_parameter: note}\n",
 		"snake/pack.yaml":         "ref: snake\nversion: 1.0.0\n",
 		"snake/actions/run.yaml":  "ref: snake.run\nrunner_type: python\nentry_point: run.py\noutput_format: json\n",
 		"snake/actions/run.py":    "print(1)\n",

@@ -38,6 +38,8 @@ type actionFile struct {
 	MinWarm           *int              `yaml:"min_warm"`
 	MaxInstances      *int              `yaml:"max_instances"`
 	IdleTimeout       string            `yaml:"idle_timeout"`
+	Rate              rateFile          `yaml:"rate"`
+	MaxConcurrency    *int              `yaml:"max_concurrency"`
 	Limits            limitsFile        `yaml:"limits"`
 	Network           string            `yaml:"network"`
 	Vars              map[string]string `yaml:"vars"`
@@ -46,7 +48,6 @@ type actionFile struct {
 	Examples          []any             `yaml:"examples"`
 	Retry             retryFile         `yaml:"retry"`
 	HTTP              []routeFile       `yaml:"http"`
-	MaxConcurrency    *int              `yaml:"max_concurrency"`
 }
 
 // actionLater are keys of an action that later versions will understand.
@@ -99,9 +100,10 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		Network:         network(doc, a.Network, pack.Network),
 		Warm:            a.warm(doc, pack, runtime),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
+		Rate:            a.Rate.read(doc),
+		MaxConcurrency:  count(doc, "max_concurrency", a.MaxConcurrency, 1, mostAtOnce),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
 		Retry:           a.Retry.read(doc),
-		MaxConcurrency:  count(doc, "max_concurrency", a.MaxConcurrency, 1, maxAsyncRunnings),
 	}
 	if action.Delivery == DeliverFile && action.Warm.Isolation == runtimes.IsolationWorker {
 		doc.Faultf(at("parameter_delivery"), "parameter_delivery is for programs: with isolation worker, parameters are the handler's argument")

@@ -7,6 +7,7 @@ package pack
 import (
 	"time"
 
+	"attune/gateway/limit"
 	"attune/runtimes"
 )
 
@@ -61,10 +62,11 @@ type Action struct {
 	Network         runtimes.NetworkPolicy // resolved: the action's, or its pack's
 	Warm            Warm                   // Preload resolved likewise
 	Limits          runtimes.Limits        // resolved likewise
+	Rate            limit.Rate             // of calls; zero = not bounded
+	MaxConcurrency  int                    // calls at once on one gateway, and asynchronous executions at once on all; 0 = not bounded
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
 	Retry           Retry                  // of asynchronous executions
 	HTTP            []Route                // of its own, below /p/{pack}
-	MaxConcurrency  int                    // asynchronous executions at once, on all gateways; 0 = any number
 }
 
 // Format is how a document is written down.
