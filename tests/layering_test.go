@@ -53,6 +53,7 @@ func TestImportTable(t *testing.T) {
 		"github.com/go-redis/":      "attune/gateway/redis",
 		"modernc.org/sqlite":        "attune/gateway/sqlite",
 		"go.yaml.in/":               "attune/runtimes/strictyaml",
+		"github.com/robfig/":        "attune/gateway/calendar",
 	}
 	measures := map[string]bool{"attune/tests/bench github.com/gofiber/": true} // itself, as a baseline
 	// A package may import from its own layer and those to the right.

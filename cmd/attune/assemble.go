@@ -20,6 +20,7 @@ import (
 	"attune/gateway/pack"
 	"attune/gateway/queue"
 	"attune/gateway/redis"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 	"attune/gateway/sqlite"
 	"attune/runtimes"
@@ -43,6 +44,7 @@ type gateway struct {
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
 	jobs     queue.Store
+	times    schedule.Store
 	vault    *secret.Vault
 	keys     *key.Keeper
 	rates    limit.Limiter
@@ -58,6 +60,7 @@ type gateway struct {
 	pools     *runtimes.Pools
 	runner    *execution.Runner
 	queue     *queue.Queue
+	schedules *schedule.Clockwork
 	warmth    *execution.Warmth
 	server    *api.Server
 	isolation isolation
@@ -125,6 +128,7 @@ func (g *gateway) openState(ctx context.Context) error {
 		if err := g.openAPIKeys(ctx, client.Keys(), limit.NewShared(client.Limiter(), g.log)); err != nil {
 			return err
 		}
+		g.times = client.Schedules()
 		g.repeats = g.idempotencyKeys(client.Idempotency())
 		return errors.Join(g.openKeys(), g.openCourier(client.Callbacks()))
 	}
@@ -137,6 +141,7 @@ func (g *gateway) openState(ctx context.Context) error {
 	if err := g.openAPIKeys(ctx, store.Keys(), limit.NewMemory()); err != nil {
 		return err
 	}
+	g.times = store.Schedules()
 	g.repeats = g.idempotencyKeys(store.Idempotency())
 	return errors.Join(g.openKeys(), g.openCourier(store.Callbacks()))
 }
@@ -187,6 +192,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 		},
 	})
 	g.queue = g.newQueue()
+	g.schedules = g.newSchedules()
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	g.server, err = g.newServer()
 	return err
@@ -237,7 +243,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Queue: g.queue, Callbacks: g.callbacks(), Idempotency: g.repeats, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
+		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Callbacks: g.callbacks(), Idempotency: g.repeats, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
 		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),

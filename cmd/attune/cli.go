@@ -42,6 +42,7 @@ type commandLine struct {
 	Env        EnvCmd        `cmd:"" help:"Look at the environments of packs, build them, and go back."`
 	Secret     SecretCmd     `cmd:"" help:"Store the secrets of packs."`
 	Key        KeyCmd        `cmd:"" help:"Make, list and revoke API keys."`
+	Schedule   ScheduleCmd   `cmd:"" help:"Run actions at certain times."`
 	Execution  ExecutionCmd  `cmd:"" help:"Look at executions while they run and afterwards, and cancel them."`
 	Dead       DeadCmd       `cmd:"" help:"Look at asynchronous executions that failed for good, and try them again."`
 	Config     ConfigCmd     `cmd:"" help:"Check and show the configuration."`

@@ -74,6 +74,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	g.provision.Start(background)
 	var jobs errgroup.Group // they end with the calls, and before what they need
 	jobs.Go(func() error { return g.queue.Run(ctx) })
+	jobs.Go(func() error { return g.schedules.Run(ctx) })
 	err := g.server.Serve(ctx)
 	g.log.Info("stopping")
 	err = errors.Join(err, jobs.Wait())

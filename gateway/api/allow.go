@@ -64,6 +64,8 @@ func missing(pattern string) string {
 		return noPack
 	case strings.HasPrefix(pattern, "/api/v1/environments/"):
 		return noEnvironment
+	case strings.HasPrefix(pattern, "/api/v1/schedules/"):
+		return noSchedule
 	case strings.HasPrefix(pattern, "/api/v1/dead/"):
 		return noLetters
 	case strings.HasPrefix(pattern, "/api/v1/executions/"):

@@ -147,6 +147,13 @@ var matrix = map[string]matrixRow{
 	"GET /api/v1/executions/:id/logs/stdout":            executionRow(key.Read),
 	"GET /api/v1/executions/:id/logs/stderr":            executionRow(key.Read),
 	"POST /api/v1/executions/:id/cancel":                executionRow(key.Operate),
+	"GET /api/v1/schedules":                             listRow(),
+	"POST /api/v1/schedules":                            verbRow(key.Operate),
+	"GET /api/v1/schedules/:ref":                        verbRow(key.Read),
+	"DELETE /api/v1/schedules/:ref":                     verbRow(key.Operate),
+	"POST /api/v1/schedules/:ref/run":                   verbRow(key.Operate),
+	"POST /api/v1/schedules/:ref/pause":                 verbRow(key.Operate),
+	"POST /api/v1/schedules/:ref/resume":                verbRow(key.Operate),
 	"POST /api/v1/executions/execute":                   verbRow(key.Invoke),
 	"POST /api/v1/executions/:id/retry":                 retryRow(),
 	"GET /api/v1/dead":                                  listRow(),
@@ -255,16 +262,16 @@ func (w *world) likeMissing(t *testing.T, r route, token, body string) {
 	t.Helper()
 	gone := strings.NewReplacer(
 		"/invoke/demo.echo", "/invoke/gone.echo", "packs/demo", "packs/gone", "actions/demo.echo", "actions/gone.echo",
-		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution, deadExecution, unknownExecution,
+		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution, deadExecution, unknownExecution, "schedules/demo", "schedules/gone",
 		waitingExecution, unknownExecution, "/p/demo/", "/p/gone/",
 	).Replace(routeRows[r.method+" "+r.pattern].target)
 	sent := strings.ReplaceAll(routeRows[r.method+" "+r.pattern].body, "/packs/demo", "/packs/gone")
-	sent = strings.ReplaceAll(sent, "demo.echo", "gone.echo")
+	sent = strings.ReplaceAll(sent, `"demo.`, `"gone.`)
 	if status, got := w.status(t, r.method, gone, sent, token); status != absent || got != body {
 		t.Errorf("what is missing = %d %s, what is another's = %s", status, got, body)
 	}
-	if strings.Contains(r.pattern, "register") || strings.Contains(r.pattern, "/secrets/:name") && r.method == "DELETE" {
-		return // an administrator is told what is wrong with the directory, and that there is no such secret
+	if strings.Contains(r.pattern, "register") || strings.Contains(r.pattern, "/secrets/:name") && r.method == "DELETE" || r.pattern == "/api/v1/schedules" {
+		return // an administrator is told what is wrong with the directory or schedule, and that there is no such secret
 	}
 	if status, got := w.status(t, r.method, gone, sent, w.token(t, key.Admin)); status != absent || got != body {
 		t.Errorf("what is missing, for an administrator = %d %s, what is another's = %s", status, got, body)

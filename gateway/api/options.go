@@ -16,6 +16,7 @@ import (
 	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/gateway/queue"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 )
 
@@ -117,6 +118,21 @@ type Keys interface {
 	Revoke(ctx context.Context, id string) error
 }
 
+// Schedules looks after schedules. A schedule.Clockwork is one. Safe for
+// concurrent use. All but List give schedule.ErrNone where there is no such one.
+type Schedules interface {
+	List(ctx context.Context) ([]schedule.Entry, error) // sorted by ref
+	Show(ctx context.Context, ref string) (schedule.Entry, error)
+	// Create stores one. *schedule.Invalid, schedule.ErrExists, schedule.ErrTooMany.
+	Create(ctx context.Context, spec pack.ScheduleSpec) (schedule.Entry, error)
+	// Delete forgets a stored one. schedule.ErrInPack.
+	Delete(ctx context.Context, ref string) error
+	// RunNow has an execution made with this ID. *execution.Error, *schedule.Invalid.
+	RunNow(ctx context.Context, ref, id, caller string) (*execution.Execution, error)
+	// SetPaused stops one, or lets it go on.
+	SetPaused(ctx context.Context, ref string, paused bool) (schedule.Entry, error)
+}
+
 // Health checks what the gateway depends on.
 type Health interface {
 	Check(ctx context.Context) []HealthCheck
@@ -131,7 +147,7 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store, Secrets, Keys, Queue and NewID are required.
+// Store, Secrets, Keys, Queue, Schedules and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
@@ -143,6 +159,7 @@ type Options struct {
 	RequireKeys  bool          // also while there is no key
 	Anonymous    []key.Scope   // what needs no key where others do; of key.Invoke
 	Limiter      limit.Limiter // of the rates of keys and actions. Defaults to one in memory.
+	Schedules    Schedules
 	Queue        Queue
 	Callbacks    Callbacks         // nil = calls with a Callback-Url are refused
 	Idempotency  *idempotency.Keys // nil = calls with an Idempotency-Key are refused
@@ -198,6 +215,7 @@ func (o Options) validate() error {
 		{"Store", o.Store == nil},
 		{"Secrets", o.Secrets == nil},
 		{"Keys", o.Keys == nil},
+		{"Schedules", o.Schedules == nil},
 		{"Queue", o.Queue == nil},
 		{"NewID", o.NewID == nil},
 	} {

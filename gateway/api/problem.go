@@ -51,6 +51,8 @@ const (
 	codeOutcomeUnknown      = "outcome-unknown"
 	codeAnswerNotKept       = "answer-not-kept"
 	codeKeyReused           = "idempotency-key-reuse"
+	codeAlreadyExists       = "already-exists"
+	codeInPack              = "in-pack"
 	codeNotEnded            = "execution-not-ended"
 	codeNothingKept         = "execution-not-kept"
 )
@@ -81,6 +83,8 @@ var kinds = map[string]kind{
 	codeInProgress:          {409, "The first call has not ended"},
 	codeOutcomeUnknown:      {409, "What became of the first call is unknown"},
 	codeAnswerNotKept:       {409, "The answer of the first call was not kept"},
+	codeAlreadyExists:       {409, "There is one of that ref already"},
+	codeInPack:              {409, "The resource is a file of its pack"},
 	codeNotEnded:            {409, "The execution has not ended"},
 	codeNothingKept:         {409, "The execution's parameters were not kept"},
 	codeBodyTooLarge:        {413, "The body is too large"},

@@ -77,6 +77,14 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/api/v1/dead/:id", verb: key.Read, handle: s.showDead},
 		{method: "DELETE", pattern: "/api/v1/dead/:id", verb: key.Operate, handle: s.removeDead},
 		{method: "POST", pattern: "/api/v1/dead/:id/redrive", verb: key.Operate, handle: s.redriveDead},
+
+		{method: "GET", pattern: "/api/v1/schedules", verb: key.Read, handle: s.listSchedules},
+		{method: "POST", pattern: "/api/v1/schedules", verb: key.Operate, handle: s.createSchedule},
+		{method: "GET", pattern: "/api/v1/schedules/:ref", verb: key.Read, handle: s.showSchedule},
+		{method: "DELETE", pattern: "/api/v1/schedules/:ref", verb: key.Operate, handle: s.deleteSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/run", verb: key.Operate, handle: s.runSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/pause", verb: key.Operate, handle: s.pauseSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/resume", verb: key.Operate, handle: s.resumeSchedule},
 	}
 	return append(table, s.ownRoutes(key.Invoke)...)
 }

@@ -60,6 +60,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Store:        w.store,
 		Secrets:      w.secrets,
 		Keys:         w.keys,
+		Schedules:    newFakeSchedules(catalog),
 		Queue:        w.queue,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },

@@ -35,6 +35,8 @@ type Pack struct {
 	Limits   runtimes.Limits   // zero fields: the operator's defaults
 	Vars     map[string]string // process variables of its actions
 	Actions  []*Action         // sorted by ref
+	// Schedules are those in schedules/, sorted by ref.
+	Schedules []*Schedule
 }
 
 // Build is what a pack asks of the builds of its environments.
