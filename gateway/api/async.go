@@ -86,7 +86,9 @@ func (l lateness) job(request execution.Request, caller string) queue.Job {
 func (s *Server) invokeAsync(c *fiber.Ctx, call *call, asked *asked) error {
 	job, prefer := asked.late.job(asked.request, call.caller), asked.prefer
 	job.Callback = asked.callback
-	c.Set("Preference-Applied", prefer.applied())
+	if prefer.any() {
+		c.Set("Preference-Applied", prefer.applied())
+	}
 	if prefer.wait == 0 {
 		x, err := s.Queue.Submit(s.base, job)
 		if err != nil {

@@ -94,6 +94,9 @@ func TestCallbackMakesAJob(t *testing.T) {
 	if got := response.Header; got.Get("Location") != "/api/v1/executions/"+job.ID || got.Get("Attune-Execution-Id") != job.ID || got.Get("Content-Type") != "application/json" {
 		t.Errorf("header = %v", got)
 	}
+	if got := response.Header.Get("Preference-Applied"); got != "" {
+		t.Errorf("Preference-Applied = %q, and nothing was preferred", got)
+	}
 	if n := len(w.invoker.requests()); n != 0 {
 		t.Errorf("it ran %d times at once", n)
 	}

@@ -150,7 +150,7 @@ func (a *asked) negotiate(c *fiber.Ctx, call *call) error {
 		return refuse(codeInvalidHeader, headerCallback+" is for a call that nobody waits for: it has no events and no stream")
 	case a.callback != "":
 		a.async, a.media = true, fiber.MIMEApplicationJSON
-		a.prefer = preferences{async: true}
+		a.prefer.wait = 0 // the result goes elsewhere
 	case events == "" && !stream:
 		a.async = a.prefer.any() // what comes as it happens is waited for
 	}
