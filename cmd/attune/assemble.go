@@ -12,7 +12,9 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/api"
+	"attune/gateway/callback"
 	"attune/gateway/execution"
+	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/limit"
 	"attune/gateway/pack"
@@ -46,6 +48,8 @@ type gateway struct {
 	vault    *secret.Vault
 	keys     *key.Keeper
 	rates    limit.Limiter
+	repeats  *idempotency.Keys // of calls that may be repeated
+	courier  *callback.Courier
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -125,7 +129,8 @@ func (g *gateway) openState(ctx context.Context) error {
 			return err
 		}
 		g.times = client.Schedules()
-		return g.openKeys()
+		g.repeats = g.idempotencyKeys(client.Idempotency())
+		return errors.Join(g.openKeys(), g.openCourier(client.Callbacks()))
 	}
 	store, err := sqlite.Open(filepath.Join(g.config.StateDir, databaseFile))
 	if err != nil {
@@ -137,7 +142,8 @@ func (g *gateway) openState(ctx context.Context) error {
 		return err
 	}
 	g.times = store.Schedules()
-	return g.openKeys()
+	g.repeats = g.idempotencyKeys(store.Idempotency())
+	return errors.Join(g.openKeys(), g.openCourier(store.Callbacks()))
 }
 
 // buildParts makes everything that a call passes through.
@@ -221,7 +227,7 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 func (g *gateway) newQueue() *queue.Queue {
 	q := g.config.Queue
 	return queue.New(queue.Options{
-		Store: g.jobs, Records: g.recorder, Runner: g.runner, Catalog: g.packs.Catalog, Secrets: g.vault, Gateway: g.id, Log: g.log,
+		Store: g.jobs, Records: g.recorder, Runner: g.runner, Catalog: g.packs.Catalog, Secrets: g.vault, Gateway: g.id, Log: g.log, Ended: g.courier.Ended,
 		Limits: queue.Limits{
 			Concurrency: q.Concurrency, PerKey: q.PerKey, Max: q.Max, MaxAge: time.Duration(q.MaxAge),
 			Lease: time.Duration(q.Lease), Poll: time.Duration(q.Poll), Drain: time.Duration(g.config.Server.DrainTimeout),
@@ -237,7 +243,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
+		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Callbacks: g.callbacks(), Idempotency: g.repeats, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
 		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),

@@ -43,15 +43,17 @@ type Config struct {
 	// isolates nothing and is for development and tests.
 	Engine string `yaml:"engine"`
 
-	Docker     DockerConfig     `yaml:"docker"`
-	Build      BuildConfig      `yaml:"build"`
-	Limits     LimitsConfig     `yaml:"limits"`
-	Pool       PoolConfig       `yaml:"pool"`
-	Network    NetworkConfig    `yaml:"network"`
-	Secrets    SecretsConfig    `yaml:"secrets"`
-	Executions ExecutionsConfig `yaml:"executions"`
-	Queue      QueueConfig      `yaml:"queue"`
-	Log        LogConfig        `yaml:"log"`
+	Docker      DockerConfig      `yaml:"docker"`
+	Build       BuildConfig       `yaml:"build"`
+	Limits      LimitsConfig      `yaml:"limits"`
+	Pool        PoolConfig        `yaml:"pool"`
+	Network     NetworkConfig     `yaml:"network"`
+	Secrets     SecretsConfig     `yaml:"secrets"`
+	Executions  ExecutionsConfig  `yaml:"executions"`
+	Queue       QueueConfig       `yaml:"queue"`
+	Idempotency IdempotencyConfig `yaml:"idempotency"`
+	Callbacks   CallbacksConfig   `yaml:"callbacks"`
+	Log         LogConfig         `yaml:"log"`
 
 	origins map[string]string // dotted key → "attune.yaml:12", "ATTUNE__…" or "--port"; absent = default
 }
@@ -294,7 +296,8 @@ func DefaultConfig() Config {
 		Queue: QueueConfig{
 			Concurrency: 32, Max: 100_000, MaxAge: Duration(24 * time.Hour), Lease: seconds(15), Poll: Duration(200 * time.Millisecond),
 		},
-		Log: LogConfig{Level: "info", Format: "auto"},
+		Idempotency: defaultIdempotency(),
+		Log:         LogConfig{Level: "info", Format: "auto"},
 	}
 }
 

@@ -51,6 +51,7 @@ func (c *Config) check() []Fault {
 	k.build()
 	k.limits()
 	k.rest()
+	k.calls()
 	return k.faults
 }
 
@@ -278,7 +279,7 @@ func (c Config) EnvsInVolume() bool { return !strings.Contains(c.RuntimeEnvsDir,
 func (c *Config) absolutePaths(file string) error {
 	paths := map[string]*string{
 		"packs_base_dir": &c.PacksBaseDir, "runtimes_dir": &c.RuntimesDir, "state_dir": &c.StateDir,
-		"secrets.key_file": &c.Secrets.KeyFile,
+		"secrets.key_file": &c.Secrets.KeyFile, "callbacks.secret_file": &c.Callbacks.SecretFile,
 	}
 	if !c.EnvsInVolume() {
 		paths["runtime_envs_dir"] = &c.RuntimeEnvsDir

@@ -68,6 +68,9 @@ func (g *gateway) serve(ctx context.Context) error {
 		parts.Go(func() error { return g.watchPacks(background) })
 	}
 	parts.Go(func() error { g.reseal(background); return nil })
+	if len(g.courier.Secrets) > 0 {
+		parts.Go(func() error { return g.courier.Run(background) })
+	}
 	g.provision.Start(background)
 	var jobs errgroup.Group // they end with the calls, and before what they need
 	jobs.Go(func() error { return g.queue.Run(ctx) })

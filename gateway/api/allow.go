@@ -73,6 +73,8 @@ func missing(pattern string) string {
 		return noLetters
 	case strings.HasPrefix(pattern, "/api/v1/executions/"):
 		return noExecuted
+	case pattern == ownPattern:
+		return nothingHere
 	}
 	return "there is no such resource"
 }

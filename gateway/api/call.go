@@ -8,6 +8,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/pack"
 )
@@ -29,9 +30,11 @@ type call struct {
 	resource string        // what the caller was allowed to ask for; empty = nothing
 	action   *pack.Action  // to be called; nil = none
 
-	environment string // path of the status of the environment it needs; empty = none
-	leave       func() // through the gate
-	streams     bool   // the answer is made after the handler, by a goroutine that leaves and logs
+	claim       *idempotency.Claim // of the idempotency key that the call runs under; nil = none
+	envelope    bool               // the result says what the answer is
+	environment string             // path of the status of the environment it needs; empty = none
+	leave       func()             // through the gate
+	streams     bool               // the answer is made after the handler, by a goroutine that leaves and logs
 }
 
 type callKey struct{}
@@ -61,7 +64,7 @@ func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	header := &ctx.Response.Header
 	header.Set("Attune-Request-Id", c.id)
 	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
-	if len(header.Peek(fasthttp.HeaderCacheControl)) == 0 {
+	if len(header.Peek(fasthttp.HeaderCacheControl)) == 0 { // but for an action that has set it
 		header.Set(fasthttp.HeaderCacheControl, "no-store")
 	}
 	s.audit(ctx, c)

@@ -115,6 +115,11 @@ var matrix = map[string]matrixRow{
 	"GET /healthz":                                      verbRow(""),
 	"GET /readyz":                                       verbRow(""),
 	"POST /invoke/:ref":                                 verbRow(key.Invoke),
+	"GET /p/:pack/*":                                    verbRow(key.Invoke),
+	"POST /p/:pack/*":                                   verbRow(key.Invoke),
+	"PUT /p/:pack/*":                                    verbRow(key.Invoke),
+	"PATCH /p/:pack/*":                                  verbRow(key.Invoke),
+	"DELETE /p/:pack/*":                                 verbRow(key.Invoke),
 	"POST /mcp":                                         anyInvokeRow(),
 	"GET /openapi.json":                                 documentRow(),
 	"GET /docs":                                         verbRow(""),
@@ -276,7 +281,7 @@ func (w *world) likeMissing(t *testing.T, r route, token, body string) {
 	gone := strings.NewReplacer(
 		"/invoke/demo.echo", "/invoke/gone.echo", "packs/demo", "packs/gone", "actions/demo.echo", "actions/gone.echo",
 		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution, deadExecution, unknownExecution, "schedules/demo", "schedules/gone",
-		waitingExecution, unknownExecution,
+		waitingExecution, unknownExecution, "/p/demo/", "/p/gone/",
 	).Replace(routeRows[r.method+" "+r.pattern].target)
 	sent := strings.ReplaceAll(routeRows[r.method+" "+r.pattern].body, "/packs/demo", "/packs/gone")
 	sent = strings.ReplaceAll(sent, `"demo.`, `"gone.`)
@@ -343,7 +348,7 @@ func TestListingsAreTheKeys(t *testing.T) {
 	}
 	for scope, want := range map[key.Scope]map[string][]string{
 		"read:snake":    {"packs": {"snake"}, "actions": {"snake.run"}, "environments": nil, "executions": nil},
-		"operate:demo":  {"packs": {"demo"}, "actions": {"demo.echo", "demo.off", "demo.rows", "demo.say"}, "environments": {"demo"}, "executions": {"demo.echo"}},
+		"operate:demo":  {"packs": {"demo"}, "actions": {"demo.echo", "demo.off", "demo.order", "demo.page", "demo.raw", "demo.rows", "demo.say"}, "environments": {"demo"}, "executions": {"demo.echo"}},
 		"read:broken":   {"packs": {"broken"}, "actions": nil, "environments": nil, "executions": nil},
 		"read:nobodys":  {"packs": nil, "actions": nil, "environments": nil, "executions": nil},
 		"read:*":        {"packs": {"asleep", "broken", "demo", "snake"}, "environments": {"demo"}, "executions": {"demo.echo"}},

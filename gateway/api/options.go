@@ -11,6 +11,7 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/limit"
 	"attune/gateway/pack"
@@ -160,11 +161,13 @@ type Options struct {
 	Limiter      limit.Limiter // of the rates of keys and actions. Defaults to one in memory.
 	Schedules    Schedules
 	Queue        Queue
-	Health       Health        // nil = always ready unless draining
-	NewID        func() string // of executions and of requests; ULIDs
-	Logger       *slog.Logger  // Defaults to discarding.
-	Version      string        // Defaults to "dev".
-	BaseURL      string        // in examples, "https://functions.example.org". Defaults to the address listened on.
+	Callbacks    Callbacks         // nil = calls with a Callback-Url are refused
+	Idempotency  *idempotency.Keys // nil = calls with an Idempotency-Key are refused
+	Health       Health            // nil = always ready unless draining
+	NewID        func() string     // of executions and of requests; ULIDs
+	Logger       *slog.Logger      // Defaults to discarding.
+	Version      string            // Defaults to "dev".
+	BaseURL      string            // in examples, "https://functions.example.org". Defaults to the address listened on.
 	Limits       Limits
 }
 

@@ -72,6 +72,13 @@ type actionPayload struct {
 	MaxConcurrency  int             `json:"max_concurrency,omitempty"`
 	Examples        []any           `json:"examples"`
 	Invoke          invocation      `json:"invoke"`
+	Routes          []ownRoute      `json:"routes"` // paths of its own
+}
+
+// ownRoute is a method and a path of an action's own.
+type ownRoute struct {
+	Method string `json:"method"`
+	Path   string `json:"path"` // "/p/shop/orders/:id"
 }
 
 // invocation says how to call an action.

@@ -16,6 +16,9 @@ import (
 	"attune/gateway/pack"
 )
 
+// mediaProblem is the media type of every error.
+const mediaProblem = "application/problem+json"
+
 // Codes of problems that only HTTP has; the others are package execution's.
 const (
 	codeInvalidRequest      = "invalid-request" // what isn't HTTP, or is ambiguous
@@ -43,6 +46,11 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeInvalidEvent        = "invalid-event"
+	codeInProgress          = "in-progress"
+	codeOutcomeUnknown      = "outcome-unknown"
+	codeAnswerNotKept       = "answer-not-kept"
+	codeKeyReused           = "idempotency-key-reuse"
 	codeAlreadyExists       = "already-exists"
 	codeInPack              = "in-pack"
 	codeNotEnded            = "execution-not-ended"
@@ -61,6 +69,7 @@ var kinds = map[string]kind{
 	codeInvalidRequest:      {400, "The request is not well-formed HTTP"},
 	codeInvalidQuery:        {400, "The query is not valid"},
 	codeInvalidHeader:       {400, "A header is not valid"},
+	codeInvalidEvent:        {400, "The event is not valid"},
 	codeInvalidMessage:      {400, "The message is not one of the Model Context Protocol"},
 	codeUnauthenticated:     {401, "The caller is not known"},
 	codeForbidden:           {403, "The request is not allowed"},
@@ -73,6 +82,9 @@ var kinds = map[string]kind{
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
 	codeEnded:               {409, "The execution has ended"},
 	codeElsewhere:           {409, "The execution runs on another gateway"},
+	codeInProgress:          {409, "The first call has not ended"},
+	codeOutcomeUnknown:      {409, "What became of the first call is unknown"},
+	codeAnswerNotKept:       {409, "The answer of the first call was not kept"},
 	codeAlreadyExists:       {409, "There is one of that ref already"},
 	codeInPack:              {409, "The resource is a file of its pack"},
 	codeNotEnded:            {409, "The execution has not ended"},
@@ -82,6 +94,7 @@ var kinds = map[string]kind{
 	codeMediaType:           {415, "The body has an unsupported media type"},
 	codeEncoding:            {415, "The body has an unsupported encoding"},
 	codeExpectation:         {417, "The expectation can't be met"},
+	codeKeyReused:           {422, "The idempotency key belongs to another call"},
 	codeInvalidPack:         {422, "The pack is not valid"},
 	codeRateLimited:         {429, "There are too many requests"},
 	codeHeadersTooLarge:     {431, "The headers are too large"},
@@ -180,7 +193,7 @@ func (s *Server) problem(call *call, err error) *Problem {
 	case errors.As(err, &failure) && kinds[failure.Code] != kind{}:
 		s.logFailure(call, failure)
 	case errors.As(err, &routing) && routing.Code == fiber.StatusNotFound:
-		failure = refuse(execution.CodeNotFound, "there is nothing at this path")
+		failure = refuse(execution.CodeNotFound, nothingHere)
 	case errors.As(err, &routing) && routing.Code == fiber.StatusMethodNotAllowed:
 		failure = refuse(codeMethodNotAllowed, "the Allow header lists the methods that there are")
 	default:
@@ -188,6 +201,11 @@ func (s *Server) problem(call *call, err error) *Problem {
 		failure = refuse(execution.CodeInternal, "the gateway's log has the cause, under the ID in instance")
 		failure.Phase = call.phase()
 	}
+	return describe(call, failure)
+}
+
+// describe is the problem of a failure with a known code.
+func describe(call *call, failure *execution.Error) *Problem {
 	kind := kinds[failure.Code]
 	problem := &Problem{
 		Type:      "/problems/" + failure.Code,
@@ -236,7 +254,7 @@ func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, problem *Problem) {
 	}
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(problem.Status)
-	ctx.SetContentType("application/problem+json")
+	ctx.SetContentType(mediaProblem)
 	if problem.Type == "/problems/"+codeUnauthenticated {
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 	}

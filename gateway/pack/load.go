@@ -61,7 +61,7 @@ func load(dir string, reg *runtimes.Registry, opt LoadOptions, faults *strictyam
 	if !files.walk(dir, opt) {
 		return nil, nil
 	}
-	l := loader{tree: files, reg: reg, faults: faults, ref: ref}
+	l := loader{tree: files, reg: reg, faults: faults, ref: ref, shapes: map[string]string{}}
 	pack = &Pack{Dir: dir, Revision: files.revision()}
 	l.reserved()
 	l.later()
@@ -78,7 +78,8 @@ type loader struct {
 	tree   *tree
 	reg    *runtimes.Registry
 	faults *strictyaml.Faults
-	ref    Ref // the directory's; empty if that is none
+	ref    Ref               // the directory's; empty if that is none
+	shapes map[string]string // of routes → the file that has it
 }
 
 var at = strictyaml.At

@@ -257,8 +257,8 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"later": {
-			"entry_point: a.sh\nenabled: true\nhttp: []\n",
-			[]string{":4: http is not supported yet: leave it out"},
+			"entry_point: a.sh\nenabled: true\naffinity: []\n",
+			[]string{":4: affinity is not supported yet: leave it out"},
 		},
 		"retry": {
 			"entry_point: a.sh\nmax_concurrency: 0\nretry:\n  attempts: 0\n  min: 0\n  max: soon\n  on: [timed-out, action-faild]\n",
@@ -330,7 +330,7 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"output conflict": {"entry_point: a.sh\noutput: {a: {}}\noutput_schema: {b: {}}\n", []string{":3: output_schema and output are the same thing, but say different ones: keep output_schema"}},
-		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, rate, ref, retry, runner_type, runtime, tags, timeout, vars`}},
+		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, http, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, rate, ref, retry, runner_type, runtime, tags, timeout, vars`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -68,6 +68,7 @@ type Action struct {
 	MaxConcurrency  int                    // calls at once on one gateway, and asynchronous executions at once on all; 0 = not bounded
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
 	Retry           Retry                  // of asynchronous executions
+	HTTP            []Route                // of its own, below /p/{pack}
 }
 
 // Format is how a document is written down.

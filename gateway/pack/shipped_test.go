@@ -24,7 +24,7 @@ func TestShippedPacks(t *testing.T) {
 		"nodejs_example.count_words": "node", "nodejs_example.hello": "node", "nodejs_example.hello_esm": "node", "nodejs_example.list_numbers": "node",
 		"python_example.count_words": "python", "python_example.describe_numbers": "python", "python_example.hello": "python", "python_example.http_example": "python",
 		"python_example.list_numbers": "python", "python_example.read_counter": "python", "python_example.token_length": "python",
-		"shell_example.hello": "shell", "shell_example.read_counter": "shell", "shell_example.token_length": "shell",
+		"shell_example.hello": "shell", "shell_example.page": "shell", "shell_example.read_counter": "shell", "shell_example.token_length": "shell",
 	}
 	for _, schedule := range catalog.Schedules() {
 		if schedule.Enabled {
