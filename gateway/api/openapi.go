@@ -135,10 +135,15 @@ func (s *Server) openAPISpec(actions []*pack.Action, keys bool) openapi.Spec {
 		return cmp.Or(cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code))
 	})
 	for _, r := range s.routes() {
-		spec.Operations = append(spec.Operations, r.operation())
+		if !r.ofActions() { // an action's own routes are its operations
+			spec.Operations = append(spec.Operations, r.operation())
+		}
 	}
 	return spec
 }
+
+// ofActions tells whether a route stands for those that actions have.
+func (r route) ofActions() bool { return strings.HasSuffix(r.pattern, "/*") }
 
 // operation is a route as the document has it.
 func (r route) operation() openapi.Operation {

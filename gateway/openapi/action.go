@@ -81,7 +81,7 @@ func (b *builder) action(action *pack.Action) error {
 		operation["x-tags"] = action.Tags
 	}
 	b.item("/invoke/" + name)["post"] = operation
-	return nil
+	return b.routes(action)
 }
 
 const eventsDetail = "Events as they happen: environment, started, stdout, stderr, item, dropped, then result or problem."
@@ -146,6 +146,10 @@ func rebase(schema any, to string) any {
 	}
 	if _, own := object["$id"]; own {
 		return schema
+	}
+	if secret, marked := object["secret"].(bool); marked { // our own word
+		delete(object, "secret")
+		object["writeOnly"] = secret
 	}
 	for keyword, value := range object {
 		switch keyword {
