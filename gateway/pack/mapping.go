@@ -181,11 +181,11 @@ func (m Mapping) read(text string) any {
 		return text
 	}
 	value, err := parseDocument([]byte(text))
-	number, isNumber := value.(json.Number)
+	_, number := value.(json.Number)
 	_, boolean := value.(bool)
 	switch {
-	case err != nil || isNumber && string(number) != text: // there was white space
-	case isNumber && (slices.Contains(m.text, "number") || slices.Contains(m.text, "integer")):
+	case err != nil || strings.TrimSpace(text) != text:
+	case number && (slices.Contains(m.text, "number") || slices.Contains(m.text, "integer")):
 		return value
 	case boolean && slices.Contains(m.text, "boolean"):
 		return value

@@ -74,14 +74,14 @@ func (s *Secrets) Packs(ctx context.Context) ([]string, error) {
 func list[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows) (T, error), query string, arguments ...any) (_ []T, err error) {
 	rows, err := db.QueryContext(ctx, query, arguments...)
 	if err != nil {
-		return nil, fmt.Errorf("list secrets: %w", classify(err))
+		return nil, fmt.Errorf("list: %w", classify(err))
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	var found []T
 	for rows.Next() {
 		one, err := scan(rows)
 		if err != nil {
-			return nil, fmt.Errorf("list secrets: %w", classify(err))
+			return nil, fmt.Errorf("list: %w", classify(err))
 		}
 		found = append(found, one)
 	}

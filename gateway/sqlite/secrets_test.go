@@ -32,7 +32,7 @@ func TestSecretsInADatabaseOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec(`DROP TABLE secrets; PRAGMA user_version = 1`)
+	_, err = db.Exec(`DROP TABLE secrets; DROP TABLE hook_addresses; DROP TABLE hook_marks; DROP TABLE hook_entries; PRAGMA user_version = 1`)
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
