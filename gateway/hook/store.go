@@ -59,8 +59,9 @@ func IsKey(text string) bool { return keyGrammar.MatchString(text) }
 // becomes no other.
 type Marks interface {
 	// Claim stores a mark, unless one of the same hook and ID is there. It
-	// returns the one that is there now. One that is not done, and pending no
-	// more, is somebody's who died: it gets the new digest and time, and keeps
+	// returns the one that is there now; whose Owner is the mark's Execution, it
+	// is the caller's. One that is not done, and pending no more, is somebody's
+	// who died: it becomes the caller's, with the new digest and time, and keeps
 	// its execution, which may have been stored. Marks live for MarkTTL.
 	Claim(ctx context.Context, mark Mark, now time.Time) (Mark, error)
 	// Done says that the execution is somebody else's to keep. A mark that isn't
@@ -76,7 +77,8 @@ type Mark struct {
 	Hook, ID  string
 	Digest    string // of the body
 	Execution string
-	Pending   time.Time // until when somebody works on it; to the millisecond
+	Owner     string    // the Execution of who works on it; Claim sets it
+	Pending   time.Time // until when it does; to the millisecond
 	Done      bool      // the execution is stored, or has ended
 }
 

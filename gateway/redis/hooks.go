@@ -16,7 +16,7 @@ import (
 //
 //	attune:hook:<hook>             hash: key, created, previous, until
 //	attune:hook-key:<key>          the hook whose key it is; of one before, until its time is over
-//	attune:hook-mark:<hook>:<id>   hash: digest, execution, pending, done; expires
+//	attune:hook-mark:<hook>:<id>   hash: digest, execution, owner, pending, done, expires
 //	attune:hook-log:<hook>         sorted set of the entries' IDs
 //	attune:hook-entry:<hook>:<id>  hash: record, body
 //	attune:hook-logs               set of the hooks that have entries
@@ -161,18 +161,19 @@ func (h *Hooks) Find(ctx context.Context, key string, now time.Time) (string, er
 //	ARGV[3]  until when it is pending
 //	ARGV[4]  now
 //	ARGV[5]  how long it lives
-//	returns  digest, execution, pending, done of the mark that is there now
+//	returns  digest, execution, owner, pending, done of the mark that is there now
 var claimScript = goredis.NewScript(`
 local there = redis.call('HMGET', KEYS[1], 'execution', 'pending', 'done', 'expires')
 local now, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
 if not there[1] or tonumber(there[4]) <= now then
   redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'execution', ARGV[2], 'pending', ARGV[3], 'done', '0', 'expires', now + ttl)
+  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'execution', ARGV[2], 'owner', ARGV[2],
+    'pending', ARGV[3], 'done', '0', 'expires', now + ttl)
   redis.call('PEXPIRE', KEYS[1], ttl)
 elseif there[3] == '0' and tonumber(there[2]) <= now then
-  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'pending', ARGV[3])
+  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'owner', ARGV[2], 'pending', ARGV[3])
 end
-return redis.call('HMGET', KEYS[1], 'digest', 'execution', 'pending', 'done')
+return redis.call('HMGET', KEYS[1], 'digest', 'execution', 'owner', 'pending', 'done')
 `)
 
 func (h *Hooks) mark(name, id string) string {
@@ -186,11 +187,11 @@ func (h *Hooks) Claim(ctx context.Context, mark hook.Mark, now time.Time) (hook.
 	if err != nil {
 		return hook.Mark{}, fmt.Errorf("mark delivery: %w", classify(err))
 	}
-	pending, err := parseMilliseconds(answer[2])
+	pending, err := parseMilliseconds(answer[3])
 	if err != nil {
 		return hook.Mark{}, fmt.Errorf("mark delivery: %w", err)
 	}
-	return hook.Mark{Hook: mark.Hook, ID: mark.ID, Digest: answer[0], Execution: answer[1], Pending: pending, Done: answer[3] == "1"}, nil
+	return hook.Mark{Hook: mark.Hook, ID: mark.ID, Digest: answer[0], Execution: answer[1], Owner: answer[2], Pending: pending, Done: answer[4] == "1"}, nil
 }
 
 // settleScript completes or removes a mark.

@@ -91,14 +91,15 @@ func (h *Hooks) Find(ctx context.Context, key string, now time.Time) (name strin
 // claimSQL replaces a mark whose time is over, renews one whose owner died, and
 // leaves others as they are. Its update always does something, so that the row
 // comes back.
-const claimSQL = `INSERT INTO hook_marks (hook, id, digest, execution, pending, done, expires) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)
+const claimSQL = `INSERT INTO hook_marks (hook, id, digest, execution, owner, pending, done, expires) VALUES (?1, ?2, ?3, ?4, ?4, ?5, 0, ?6)
 	ON CONFLICT (hook, id) DO UPDATE SET
 	  digest    = CASE WHEN expires <= ?7 OR done = 0 AND pending <= ?7 THEN excluded.digest ELSE digest END,
+	  owner     = CASE WHEN expires <= ?7 OR done = 0 AND pending <= ?7 THEN excluded.owner ELSE owner END,
 	  pending   = CASE WHEN expires <= ?7 OR done = 0 AND pending <= ?7 THEN excluded.pending ELSE pending END,
 	  execution = CASE WHEN expires <= ?7 THEN excluded.execution ELSE execution END,
 	  done      = CASE WHEN expires <= ?7 THEN 0 ELSE done END,
 	  expires   = CASE WHEN expires <= ?7 THEN excluded.expires ELSE expires END
-	RETURNING digest, execution, pending, done`
+	RETURNING digest, execution, owner, pending, done`
 
 // Claim implements hook.Marks.
 func (h *Hooks) Claim(ctx context.Context, mark hook.Mark, now time.Time) (hook.Mark, error) {
@@ -106,7 +107,7 @@ func (h *Hooks) Claim(ctx context.Context, mark hook.Mark, now time.Time) (hook.
 		milliseconds(mark.Pending), milliseconds(now.Add(hook.MarkTTL)), milliseconds(now))
 	there := hook.Mark{Hook: mark.Hook, ID: mark.ID}
 	var pending int64
-	if err := row.Scan(&there.Digest, &there.Execution, &pending, &there.Done); err != nil {
+	if err := row.Scan(&there.Digest, &there.Execution, &there.Owner, &pending, &there.Done); err != nil {
 		return hook.Mark{}, fmt.Errorf("mark delivery: %w", classify(err))
 	}
 	there.Pending = time.UnixMilli(pending).UTC()

@@ -115,7 +115,7 @@ func oneKeyAtOnce(t *testing.T, s hook.Store) {
 }
 
 func mark(id, digest, execution string) hook.Mark {
-	return hook.Mark{Hook: "demo.push", ID: id, Digest: digest, Execution: execution, Pending: noon.Add(time.Minute)}
+	return hook.Mark{Hook: "demo.push", ID: id, Digest: digest, Execution: execution, Owner: execution, Pending: noon.Add(time.Minute)}
 }
 
 func claim(t *testing.T, s hook.Store, m hook.Mark, now time.Time, want hook.Mark) {

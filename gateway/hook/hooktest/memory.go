@@ -103,13 +103,13 @@ func (m *Memory) Claim(ctx context.Context, mark hook.Mark, now time.Time) (hook
 		return hook.Mark{}, err
 	}
 	at := [2]string{mark.Hook, mark.ID}
-	mark.Pending = mark.Pending.UTC().Truncate(time.Millisecond)
+	mark.Owner, mark.Pending = mark.Execution, mark.Pending.UTC().Truncate(time.Millisecond)
 	there, known := m.marks[at]
 	switch {
 	case !known || !there.expires.After(now):
 		there = memoryMark{mark, now.Add(hook.MarkTTL)}
 	case !there.Done && !there.Pending.After(now):
-		there.Digest, there.Pending = mark.Digest, mark.Pending
+		there.Digest, there.Owner, there.Pending = mark.Digest, mark.Owner, mark.Pending
 	}
 	m.marks[at] = there
 	return there.Mark, nil

@@ -12,6 +12,7 @@ CREATE TABLE hook_marks (
   id        TEXT    NOT NULL, -- the sender's
   digest    TEXT    NOT NULL, -- of the body
   execution TEXT    NOT NULL,
+  owner     TEXT    NOT NULL,
   pending   INTEGER NOT NULL,
   done      INTEGER NOT NULL,
   expires   INTEGER NOT NULL,
