@@ -10,7 +10,9 @@ import (
 	"github.com/hashicorp/go-multierror"
 
 	"attune/envcache"
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
+	"attune/gateway/hook"
 	"attune/gateway/pack"
 	"attune/gateway/secret"
 )
@@ -82,6 +84,23 @@ type Secrets interface {
 	Delete(ctx context.Context, pack, name string) error
 }
 
+// Hooks takes the deliveries of webhooks, and tells about hooks. A
+// delivery.Receiver is one, whose errors are *execution.Error. Safe for
+// concurrent use.
+type Hooks interface {
+	Receive(ctx context.Context, key string, q delivery.Request) (delivery.Answer, error)
+	Challenge(ctx context.Context, key string, q delivery.Request) (delivery.Answer, error)
+
+	Address(ctx context.Context, h *pack.Hook) (hook.Address, error)
+	Rotate(ctx context.Context, h *pack.Hook, grace time.Duration) (hook.Address, error)
+	// Unready says why a hook can't take anything at present; nil = it can.
+	Unready(ctx context.Context, h *pack.Hook) error
+	Deliveries(ctx context.Context, h *pack.Hook, before string, limit int) (entries []hook.Entry, next string, err error)
+	Delivery(ctx context.Context, h *pack.Hook, id string) (hook.Entry, error)
+	Replay(ctx context.Context, h *pack.Hook, id string) (delivery.Answer, error)
+	Test(ctx context.Context, h *pack.Hook) (delivery.Answer, error)
+}
+
 // Health checks what the gateway depends on.
 type Health interface {
 	Check(ctx context.Context) []HealthCheck
@@ -104,6 +123,7 @@ type Options struct {
 	Registrar    Registrar
 	Store        Store
 	Secrets      Secrets
+	Hooks        Hooks         // nil = there are none
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
 	Logger       *slog.Logger  // Defaults to discarding.

@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
 	"attune/gateway/pack"
 )
@@ -73,6 +74,11 @@ var kinds = map[string]kind{
 	codeNotReady:            {503, "The gateway is not ready"},
 	codeUnsupportedProtocol: {505, "The protocol version is not supported"},
 
+	delivery.CodeInvalidSignature: {401, "The request is not proven"},
+	delivery.CodeIDReuse:          {409, "The ID was used for another body"},
+	delivery.CodeInProgress:       {409, "The same request is being worked on"},
+	delivery.CodeNotReplayable:    {409, "The delivery can't be replayed"},
+
 	execution.CodeInvalidRef:         {400, "The reference is not valid"},
 	execution.CodeInvalidJSON:        {400, "The body is not valid JSON"},
 	execution.CodeNotFound:           {404, "There is no such resource"},
@@ -95,6 +101,9 @@ var kinds = map[string]kind{
 	execution.CodeTimedOut:           {504, "The call took too long"},
 	execution.CodeEnvironmentStorage: {507, "There is no space for the environment"},
 }
+
+// StatusOf is the status of the problem of a code; 0 = there is none.
+func StatusOf(code string) int { return kinds[code].status }
 
 // Problem is the body of every error: RFC 9457 with our extensions.
 type Problem struct {

@@ -18,6 +18,7 @@ type route struct {
 	handle  func(*fiber.Ctx, *call) error
 	verb    string   // what a key must be allowed somewhere; the handler asks for its resource by allow. Empty = open to all
 	query   []string // the parameters that it has; any other is refused
+	any     bool     // its query is somebody else's: any parameter, any number of times
 	health  bool     // answers while draining, logged at debug level
 }
 
@@ -33,6 +34,9 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/", handle: s.index},
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
+
+		{method: "POST", pattern: "/hooks/:key", handle: s.receiveHook, any: true},
+		{method: "GET", pattern: "/hooks/:key", handle: s.challengeHook, any: true},
 
 		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream"}},
 
@@ -57,6 +61,14 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rebuild", verb: key.Operate, handle: s.rebuildEnvironment},
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rollback", verb: key.Operate, handle: s.rollbackEnvironment},
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/verify", verb: key.Operate, handle: s.verifyEnvironment},
+
+		{method: "GET", pattern: "/api/v1/hooks", verb: key.Read, handle: s.listHooks},
+		{method: "GET", pattern: "/api/v1/hooks/:ref", verb: key.Read, handle: s.showHook},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/rotate", verb: key.Operate, handle: s.rotateHook},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/test", verb: key.Operate, handle: s.testHook},
+		{method: "GET", pattern: "/api/v1/hooks/:ref/deliveries", verb: key.Read, handle: s.listDeliveries, query: []string{"cursor", "limit"}},
+		{method: "GET", pattern: "/api/v1/hooks/:ref/deliveries/:id", verb: key.Operate, handle: s.showDelivery},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/deliveries/:id/replay", verb: key.Operate, handle: s.replayDelivery},
 
 		{method: "GET", pattern: "/api/v1/executions", verb: key.Read, handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
@@ -99,7 +111,7 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 			return err
 		}
 	}
-	query, err := readQuery(c.Context(), r.query)
+	query, err := readQuery(c.Context(), r)
 	if err != nil {
 		return err
 	}
@@ -107,8 +119,8 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 	return r.handle(c, call)
 }
 
-// readQuery parses a query of known parameters, each at most once.
-func readQuery(ctx *fasthttp.RequestCtx, known []string) (url.Values, error) {
+// readQuery parses a query of a route's parameters, each at most once.
+func readQuery(ctx *fasthttp.RequestCtx, r route) (url.Values, error) {
 	if len(ctx.URI().QueryString()) == 0 {
 		return nil, nil // readable, as it is
 	}
@@ -116,8 +128,11 @@ func readQuery(ctx *fasthttp.RequestCtx, known []string) (url.Values, error) {
 	if err != nil {
 		return nil, refuse(codeInvalidQuery, "the query is not form-encoded")
 	}
+	if r.any {
+		return query, nil
+	}
 	for name, values := range query {
-		if !slices.Contains(known, name) {
+		if !slices.Contains(r.query, name) {
 			return nil, refuse(codeInvalidQuery, "the query has a parameter that this resource does not have")
 		}
 		if len(values) > 1 {
