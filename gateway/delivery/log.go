@@ -64,7 +64,7 @@ func (r *Receiver) log(ctx context.Context, entry hook.Entry, answer Answer, err
 	if entry.Outcome == hook.Handshake || entry.Code == CodeInvalidSignature {
 		entry.Body, entry.Replayable = nil, false
 	}
-	if entry.Code == CodeInvalidSignature && !r.mayLogRefusal(entry.Hook, entry.At) {
+	if entry.Code == CodeInvalidSignature && !r.mayLogRefusal(entry.Hook) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
@@ -101,10 +101,10 @@ type refusals struct {
 // by each gateway: whoever knows the URL could otherwise push all others out.
 const maxRefusals = 20
 
-func (r *Receiver) mayLogRefusal(name string, at time.Time) bool {
+func (r *Receiver) mayLogRefusal(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	minute, before := at.Truncate(time.Minute), r.refusals[name]
+	minute, before := r.Now().Truncate(time.Minute), r.refusals[name]
 	if !before.minute.Equal(minute) {
 		before = refusals{minute: minute}
 	}
