@@ -50,6 +50,7 @@ type Config struct {
 	Network    NetworkConfig    `yaml:"network"`
 	Secrets    SecretsConfig    `yaml:"secrets"`
 	Executions ExecutionsConfig `yaml:"executions"`
+	Hooks      HooksConfig      `yaml:"hooks"`
 	Log        LogConfig        `yaml:"log"`
 
 	origins map[string]string // dotted key → "attune.yaml:12", "ATTUNE__…" or "--port"; absent = default
@@ -229,6 +230,17 @@ type ExecutionsConfig struct {
 	MaxAge Duration `yaml:"max_age"`
 }
 
+// HooksConfig is about the log of what came to hooks.
+type HooksConfig struct {
+	// Keep is how many deliveries of each hook are remembered. Default 500.
+	Keep int `yaml:"keep"`
+	// MaxAge forgets older deliveries. Default 168h.
+	MaxAge Duration `yaml:"max_age"`
+	// Body is up to what size a delivery's body is kept, without which it can't be
+	// replayed. Default 64KiB; 0 = none is kept.
+	Body Bytes `yaml:"body"`
+}
+
 // LogConfig is about the gateway's own log, which goes to stderr.
 type LogConfig struct {
 	// Level is the least that is logged: debug, info (the default), warn, error.
@@ -262,6 +274,7 @@ func DefaultConfig() Config {
 		},
 		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
 		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
+		Hooks:      HooksConfig{Keep: 500, MaxAge: Duration(168 * time.Hour), Body: 64 * KiB},
 		Log:        LogConfig{Level: "info", Format: "auto"},
 	}
 }
