@@ -12,8 +12,11 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/api"
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
+	"attune/gateway/hook"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
 	"attune/gateway/redis"
 	"attune/gateway/secret"
 	"attune/gateway/sqlite"
@@ -37,6 +40,8 @@ type gateway struct {
 	leases   *envcache.FileLeaser
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
+	jobs     queue.Store
+	hooks    hook.Store
 	vault    *secret.Vault
 
 	packs     *execution.Packs
@@ -47,6 +52,8 @@ type gateway struct {
 	recorder  *execution.Recorder
 	pools     *runtimes.Pools
 	runner    *execution.Runner
+	queue     *queue.Queue
+	receiver  *delivery.Receiver
 	warmth    *execution.Warmth
 	server    *api.Server
 	isolation isolation
@@ -109,7 +116,8 @@ func (g *gateway) openState() error {
 			return err
 		}
 		g.onClose("redis", client.Close)
-		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
+		g.redis, g.store, g.jobs, g.vault = client, client.Store(), client.Jobs(), &secret.Vault{Store: client.Secrets()}
+		g.hooks = client.Hooks()
 		return g.openKeys()
 	}
 	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
@@ -117,7 +125,8 @@ func (g *gateway) openState() error {
 		return fmt.Errorf("state_dir (%s): %w", g.config.Origin("state_dir"), err)
 	}
 	g.onClose("state", store.Close)
-	g.store, g.vault = store, &secret.Vault{Store: store.Secrets()}
+	g.store, g.jobs, g.vault = store, store.Jobs(), &secret.Vault{Store: store.Secrets()}
+	g.hooks = store.Hooks()
 	return g.openKeys()
 }
 
@@ -166,6 +175,10 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 			Defaults: runtimes.Limits{Memory: int64(limits.Memory), CPU: limits.CPU, Pids: limits.Pids, Tmp: int64(limits.Tmp)},
 		},
 	})
+	g.queue = g.newQueue()
+	if g.receiver, err = g.newReceiver(); err != nil {
+		return err
+	}
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	g.server, err = g.newServer()
 	return err
@@ -197,6 +210,17 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 	return envcache.New(options)
 }
 
+func (g *gateway) newQueue() *queue.Queue {
+	q := g.config.Queue
+	return queue.New(queue.Options{
+		Store: g.jobs, Records: g.recorder, Runner: g.runner, Catalog: g.packs.Catalog, Secrets: g.vault, Gateway: g.id, Log: g.log,
+		Limits: queue.Limits{
+			Concurrency: q.Concurrency, PerKey: q.PerKey, Max: q.Max, MaxAge: time.Duration(q.MaxAge),
+			Lease: time.Duration(q.Lease), Poll: time.Duration(q.Poll), Drain: time.Duration(g.config.Server.DrainTimeout),
+		},
+	})
+}
+
 func (g *gateway) newServer() (*api.Server, error) {
 	server := g.config.Server
 	connections := server.ConnectionsPerIP
@@ -205,7 +229,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Queue: g.queue, Hooks: g.receiver, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

@@ -51,6 +51,7 @@ type Config struct {
 	Secrets    SecretsConfig    `yaml:"secrets"`
 	Executions ExecutionsConfig `yaml:"executions"`
 	Hooks      HooksConfig      `yaml:"hooks"`
+	Queue      QueueConfig      `yaml:"queue"`
 	Log        LogConfig        `yaml:"log"`
 
 	origins map[string]string // dotted key → "attune.yaml:12", "ATTUNE__…" or "--port"; absent = default
@@ -230,15 +231,26 @@ type ExecutionsConfig struct {
 	MaxAge Duration `yaml:"max_age"`
 }
 
-// HooksConfig is about the log of what came to hooks.
-type HooksConfig struct {
-	// Keep is how many deliveries of each hook are remembered. Default 500.
-	Keep int `yaml:"keep"`
-	// MaxAge forgets older deliveries. Default 168h.
+// QueueConfig is about asynchronous executions.
+type QueueConfig struct {
+	// Concurrency is how many of them this gateway runs at once. Default 32.
+	Concurrency int `yaml:"concurrency"`
+	// PerKey is how many jobs of one API key run at once, on all gateways.
+	// Default 0 = any number.
+	PerKey int `yaml:"per_key"`
+	// Max is how many may wait and run, on all gateways. Default 100000; beyond
+	// it calls are answered "overloaded".
+	Max int `yaml:"max"`
+	// MaxAge is for how long a job is put off by what is no attempt of it: an
+	// environment that is being built, an engine that is away. Then it is dead.
+	// Default 24h.
 	MaxAge Duration `yaml:"max_age"`
-	// Body is up to what size a delivery's body is kept, without which it can't be
-	// replayed. Default 64KiB; 0 = none is kept.
-	Body Bytes `yaml:"body"`
+	// Lease is for how long the jobs of a gateway that died are left alone.
+	// Default 15s.
+	Lease Duration `yaml:"lease"`
+	// Poll is how often a gateway looks for jobs that others have taken or put
+	// back; its own it starts at once. Default 200ms.
+	Poll Duration `yaml:"poll"`
 }
 
 // LogConfig is about the gateway's own log, which goes to stderr.
@@ -275,7 +287,10 @@ func DefaultConfig() Config {
 		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
 		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
 		Hooks:      HooksConfig{Keep: 500, MaxAge: Duration(168 * time.Hour), Body: 64 * KiB},
-		Log:        LogConfig{Level: "info", Format: "auto"},
+		Queue: QueueConfig{
+			Concurrency: 32, Max: 100_000, MaxAge: Duration(24 * time.Hour), Lease: seconds(15), Poll: Duration(200 * time.Millisecond),
+		},
+		Log: LogConfig{Level: "info", Format: "auto"},
 	}
 }
 

@@ -221,8 +221,19 @@ func (k *configCheck) rest() {
 	k.count("hooks.keep", int64(c.Hooks.Keep), 1, 100_000)
 	k.duration("hooks.max_age", c.Hooks.MaxAge, time.Minute, 10*365*24*time.Hour)
 	k.size("hooks.body", c.Hooks.Body, 0, 6*MiB)
+	k.queue()
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "auto", "human", "json")
+}
+
+func (k *configCheck) queue() {
+	q := k.config.Queue
+	k.count("queue.concurrency", int64(q.Concurrency), 1, 10_000)
+	k.count("queue.per_key", int64(q.PerKey), 0, 100_000)
+	k.count("queue.max", int64(q.Max), 1, 10_000_000)
+	k.duration("queue.max_age", q.MaxAge, time.Minute, 10_000*time.Hour)
+	k.duration("queue.lease", q.Lease, time.Second, time.Hour)
+	k.duration("queue.poll", q.Poll, time.Millisecond, time.Minute)
 }
 
 func (k *configCheck) oneOf(key, value string, allowed ...string) {

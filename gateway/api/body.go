@@ -16,8 +16,8 @@ import (
 )
 
 // readMembers reads the body of a request that changes something: nothing, or
-// one strict JSON object with some of the members, each into the *string or
-// *bool that is given for it.
+// one strict JSON object with some of the members, each into the *string, *bool
+// or, of an object, *json.RawMessage that is given for it.
 func readMembers(c *fiber.Ctx, members map[string]any) error {
 	body := c.Request().Body()
 	if err := checkChangeBody(&c.Request().Header, len(body)); err != nil {
@@ -39,8 +39,14 @@ func readMembers(c *fiber.Ctx, members map[string]any) error {
 			problems = append(problems, pack.Problem{Detail: "has a member that this call does not have"})
 			continue
 		}
-		want := map[bool]string{true: "true or false", false: "a string"}[isBool(target)]
-		if json.Unmarshal(value, target) != nil || bytes.Equal(value, []byte("null")) {
+		want, right := "a string", !bytes.Equal(value, []byte("null"))
+		switch target.(type) {
+		case *bool:
+			want = "true or false"
+		case *json.RawMessage:
+			want, right = "an object", bytes.HasPrefix(value, []byte("{"))
+		}
+		if !right || json.Unmarshal(value, target) != nil {
 			problems = append(problems, pack.Problem{Pointer: "/" + name, Detail: "must be " + want})
 		}
 	}
@@ -49,8 +55,6 @@ func readMembers(c *fiber.Ctx, members map[string]any) error {
 	}
 	return nil
 }
-
-func isBool(target any) bool { _, ok := target.(*bool); return ok }
 
 func invalidMembers(problems ...pack.Problem) error {
 	refused := refuse(execution.CodeInvalidParameters, "the body does not say what this call needs")

@@ -23,7 +23,7 @@ const storeTimeout = 5 * time.Second
 // statuses are those that a listing can be narrowed to.
 var statuses = []execution.Status{
 	execution.StatusQueued, execution.StatusRunning, execution.StatusSucceeded,
-	execution.StatusFailed, execution.StatusTimedOut, execution.StatusCancelled,
+	execution.StatusFailed, execution.StatusTimedOut, execution.StatusCancelled, execution.StatusDead,
 }
 
 func (s *Server) listExecutions(c *fiber.Ctx, call *call) error {
@@ -135,6 +135,6 @@ func summarizeExecution(e *execution.Execution) executionSummary {
 		ID: e.ID, Action: e.Action, Pack: e.Pack, Gateway: e.Gateway,
 		Status: e.Status, ExitCode: e.ExitCode,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, EndedAt: e.EndedAt, DurationMS: e.DurationMS,
-		Error: e.Error, Timing: e.Timing,
+		Error: e.Error, Timing: e.Timing, Source: e.Source, Caller: e.Caller, Attempt: e.Attempt,
 	}
 }

@@ -27,8 +27,18 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 	if err != nil {
 		return err
 	}
+	prefer, err := readPreferences(&c.Request().Header)
+	if err != nil {
+		return err
+	}
 	media := execution.MediaType(action.OutputFormat)
-	if form, ok := wantsEvents(c, media); ok {
+	form, events := wantsEvents(c, media)
+	async := prefer.any() && !events && !stream // what comes as it happens is waited for
+	late, err := readLateness(call.query, async)
+	if err != nil {
+		return err
+	}
+	if events {
 		if err := streamable(c); err != nil {
 			return err
 		}
@@ -43,23 +53,19 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 		}
 		return s.invokeBody(c, call, request, media)
 	}
+	if async {
+		return s.invokeAsync(c, call, late.job(request, callerOf(call)), prefer)
+	}
 	ctx, release := s.watch(c.Context().Conn())
 	defer release()
 	outcome, err := s.Invoker.Invoke(ctx, request)
-	if outcome != nil && outcome.Execution != nil {
-		call.execution = outcome.Execution.ID
-		c.Set("Attune-Execution-Id", outcome.Execution.ID)
-		c.Set("Server-Timing", serverTiming(outcome.Execution.Timing))
-	}
-	if err != nil {
+	switch {
+	case outcome != nil && outcome.Execution != nil:
+		return s.answerOutcome(c, call, outcome, cutOff(ctx, err))
+	case err != nil:
 		return cutOff(ctx, err)
 	}
-	if call.execution == "" {
-		return fmt.Errorf("invoke %s: neither an execution nor an error", request.Action)
-	}
-	c.Set(fiber.HeaderContentType, outcome.MediaType)
-	c.Context().Response.SetBodyRaw(outcome.Output)
-	return nil
+	return fmt.Errorf("invoke %s: neither an execution nor an error", request.Action)
 }
 
 // cutOff tells a call that Shutdown cancelled from one whose client left: there
@@ -86,7 +92,7 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	if err := refuseUnsupported(header); err != nil {
 		return none, nil, err
 	}
-	timeout, err := callerTimeout(call.query, header)
+	timeout, err := callerTimeout(call.query)
 	if err != nil {
 		return none, nil, err
 	}

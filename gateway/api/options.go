@@ -14,6 +14,7 @@ import (
 	"attune/gateway/execution"
 	"attune/gateway/hook"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
 	"attune/gateway/secret"
 )
 
@@ -73,6 +74,27 @@ type Store interface {
 	Running(id string) (*execution.Running, bool)
 }
 
+// Queue takes asynchronous executions and runs them. A queue.Queue is one. Errors
+// are *execution.Errors, or queue.ErrNoJob. Safe for concurrent use.
+type Queue interface {
+	queue.Submitter
+	// Call is Submit, and a wait for the end; without an Outcome and an error
+	// there is only the execution, which goes on.
+	Call(ctx context.Context, job queue.Job, wait time.Duration) (*execution.Execution, *execution.Outcome, error)
+	// Cancel has an execution end; queue.ErrNoJob where it is none of the queue's,
+	// or has ended.
+	Cancel(ctx context.Context, id string) error
+	// Retry submits again what an ended execution was called with.
+	Retry(ctx context.Context, id, caller string) (*execution.Execution, error)
+
+	// Dead lists dead letters: next is the ID after which another page begins.
+	Dead(ctx context.Context, after string, limit int) (letters []queue.Letter, next string, err error)
+	Letter(ctx context.Context, id string) (queue.Letter, error)
+	// Redrive is Retry of a dead letter, which is gone then.
+	Redrive(ctx context.Context, id, caller string) (*execution.Execution, error)
+	Discard(ctx context.Context, id string) error
+}
+
 // Secrets keeps the secrets of packs. A secret.Vault is one. Safe for concurrent
 // use.
 type Secrets interface {
@@ -115,7 +137,7 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store, Secrets and NewID are required.
+// Store, Secrets, Queue and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
@@ -123,7 +145,8 @@ type Options struct {
 	Registrar    Registrar
 	Store        Store
 	Secrets      Secrets
-	Hooks        Hooks         // nil = there are none
+	Hooks        Hooks // nil = there are none
+	Queue        Queue
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
 	Logger       *slog.Logger  // Defaults to discarding.
@@ -174,6 +197,7 @@ func (o Options) validate() error {
 		{"Registrar", o.Registrar == nil},
 		{"Store", o.Store == nil},
 		{"Secrets", o.Secrets == nil},
+		{"Queue", o.Queue == nil},
 		{"NewID", o.NewID == nil},
 	} {
 		if required.missing {

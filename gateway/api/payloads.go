@@ -92,6 +92,9 @@ type executionSummary struct {
 	DurationMS float64            `json:"duration_ms"`
 	Error      *execution.Failure `json:"error"`
 	Timing     execution.Timing   `json:"timing"`
+	Source     string             `json:"source,omitempty"` // of asynchronous ones only, as those that follow
+	Caller     string             `json:"caller,omitempty"`
+	Attempt    int                `json:"attempt,omitempty"`
 }
 
 // writeJSON answers with a payload; 200 unless the handler has set a status.

@@ -41,6 +41,8 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeNotEnded            = "execution-not-ended"
+	codeNothingKept         = "execution-not-kept"
 )
 
 // kind is what all problems of one code have in common.
@@ -63,6 +65,8 @@ var kinds = map[string]kind{
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
 	codeEnded:               {409, "The execution has ended"},
 	codeElsewhere:           {409, "The execution runs on another gateway"},
+	codeNotEnded:            {409, "The execution has not ended"},
+	codeNothingKept:         {409, "The execution's parameters were not kept"},
 	codeBodyTooLarge:        {413, "The body is too large"},
 	codeURITooLong:          {414, "The URI is too long"},
 	codeMediaType:           {415, "The body has an unsupported media type"},

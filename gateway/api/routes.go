@@ -38,7 +38,7 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/hooks/:key", handle: s.receiveHook, any: true},
 		{method: "GET", pattern: "/hooks/:key", handle: s.challengeHook, any: true},
 
-		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream"}},
+		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream", "delay", "priority"}},
 
 		{method: "GET", pattern: "/api/v1/packs", verb: key.Read, handle: s.listPacks},
 		{method: "POST", pattern: "/api/v1/packs/register", verb: key.Operate, handle: s.registerPack},
@@ -72,10 +72,17 @@ func (s *Server) routes() []route {
 
 		{method: "GET", pattern: "/api/v1/executions", verb: key.Read, handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
+		{method: "POST", pattern: "/api/v1/executions/execute", verb: key.Invoke, handle: s.execute},
 		{method: "GET", pattern: "/api/v1/executions/:id", verb: key.Read, handle: s.showExecution},
 		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", verb: key.Read, handle: s.showStdout, query: []string{"follow"}},
 		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", verb: key.Read, handle: s.showStderr, query: []string{"follow"}},
 		{method: "POST", pattern: "/api/v1/executions/:id/cancel", verb: key.Operate, handle: s.cancelExecution},
+		{method: "POST", pattern: "/api/v1/executions/:id/retry", verb: key.Invoke, handle: s.retryExecution},
+
+		{method: "GET", pattern: "/api/v1/dead", verb: key.Read, handle: s.listDead, query: []string{"cursor", "limit"}},
+		{method: "GET", pattern: "/api/v1/dead/:id", verb: key.Read, handle: s.showDead},
+		{method: "DELETE", pattern: "/api/v1/dead/:id", verb: key.Operate, handle: s.removeDead},
+		{method: "POST", pattern: "/api/v1/dead/:id/redrive", verb: key.Operate, handle: s.redriveDead},
 	}
 }
 

@@ -29,6 +29,7 @@ type world struct {
 	store        *fakeStore
 	secrets      *fakeSecrets
 	hooks        *hookWorld
+	queue        *fakeQueue
 	health       *fakeHealth
 	log          *syncBuffer
 	client       *http.Client
@@ -51,6 +52,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
 		served:       make(chan error, 1),
 	}
+	w.queue = &fakeQueue{invoker: w.invoker, store: w.store}
 	options := Options{
 		Invoker:      w.invoker,
 		Catalog:      func() *pack.Catalog { return catalog },
@@ -59,6 +61,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Store:        w.store,
 		Secrets:      w.secrets,
 		Hooks:        w.hooks.receiver(t, w.invoker, catalog),
+		Queue:        w.queue,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },
 		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -122,6 +122,7 @@ func serve(t *testing.T, packs *pack.Catalog, store hook.Store, queue *deliveryt
 	server, err := api.New(api.Options{
 		Invoker: g.invoker, Catalog: snapshot, Hooks: receiver, NewID: newID,
 		Environments: struct{ api.Environments }{}, Registrar: struct{ api.Registrar }{}, Store: struct{ api.Store }{}, Secrets: struct{ api.Secrets }{},
+		Queue: struct{ api.Queue }{},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -116,8 +116,9 @@ func (r *Receiver) mayLogRefusal(name string) bool {
 // pruneEvery is how often the log is pruned.
 const pruneEvery = 10 * time.Minute
 
-// Run prunes the log until ctx ends.
+// Run gives hooks their addresses, and prunes the log until ctx ends.
 func (r *Receiver) Run(ctx context.Context) error {
+	r.Look(ctx)
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {

@@ -87,6 +87,10 @@ func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 			Status: StatusRunning, CreatedAt: request.Arrived.UTC(),
 		},
 	}
+	if attempt := request.Attempt; attempt != nil {
+		x := accepted.execution
+		x.CreatedAt, x.Source, x.Caller, x.Attempt = attempt.Created.UTC(), attempt.Source, attempt.Caller, attempt.Number
+	}
 	if err := accepted.hide(parameters); err != nil { // it would have been found before
 		return nil, &Error{
 			Failure: Failure{Code: CodeInternal, Component: "gateway", Phase: "validate", Reason: "the parameters' secrets can't be read"},
@@ -145,10 +149,10 @@ func (c *call) end(out *output, failure *Error) {
 	x := c.execution
 	now := time.Now().UTC()
 	x.EndedAt = &now
-	x.DurationMS = milliseconds(now.Sub(c.arrived))
+	x.DurationMS = milliseconds(now.Sub(x.CreatedAt))
 	x.Status = StatusSucceeded
 	if failure != nil {
-		x.Status = failure.status()
+		x.Status = failure.Status()
 		x.Error = &failure.Failure
 	}
 	if out == nil {

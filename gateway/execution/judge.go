@@ -20,8 +20,8 @@ func fail(code, component, phase, reason string) *Error {
 	return &Error{Failure: Failure{Code: code, Component: component, Phase: phase, Reason: reason}}
 }
 
-// status is what an execution that ended in this error has become.
-func (e *Error) status() Status {
+// Status is what an execution that ended in this error has become.
+func (e *Error) Status() Status {
 	switch e.Code {
 	case CodeTimedOut:
 		return StatusTimedOut

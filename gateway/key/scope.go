@@ -24,6 +24,9 @@ const (
 	Invoke  = "invoke"
 	Read    = "read"
 	Operate = "operate"
+
+	// AdminVerb is what only admin may do.
+	AdminVerb = "admin"
 )
 
 // scopeGrammar: packs and actions as pack.ParseRef and pack.ParseActionRef have

@@ -44,11 +44,13 @@ type actionFile struct {
 	Enabled           *bool             `yaml:"enabled"`
 	Tags              []string          `yaml:"tags"`
 	Examples          []any             `yaml:"examples"`
+	Retry             retryFile         `yaml:"retry"`
+	MaxConcurrency    *int              `yaml:"max_concurrency"`
 }
 
 // actionLater are keys of an action that later versions will understand.
 var actionLater = []string{
-	"http", "retry", "runtime_version", "required_worker_runtimes",
+	"http", "runtime_version", "required_worker_runtimes",
 	"worker_selector", "tolerations", "affinity", "default_execution_permission_set_refs", "workflow_file",
 	"accesses_mcp", "log_retention_policy", "log_retention_limit", "artifact_retention_policy", "artifact_retention_limit",
 }
@@ -97,6 +99,8 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		Warm:            a.warm(doc, pack, runtime),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
+		Retry:           a.Retry.read(doc),
+		MaxConcurrency:  count(doc, "max_concurrency", a.MaxConcurrency, 1, maxAsyncRunnings),
 	}
 	if action.Delivery == DeliverFile && action.Warm.Isolation == runtimes.IsolationWorker {
 		doc.Faultf(at("parameter_delivery"), "parameter_delivery is for programs: with isolation worker, parameters are the handler's argument")

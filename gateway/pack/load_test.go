@@ -101,6 +101,8 @@ idle_timeout: 90
 limits: {memory: 256MiB}
 network: none
 vars: {B: action, C: "x"}
+retry: {attempts: 5, max: 90, on: [timed-out, action-failed]}
+max_concurrency: 2
 tags: [t]
 examples: [{n: 2}, {title: three, parameters: {n: 3}}]
 `,
@@ -137,6 +139,13 @@ examples: [{n: 2}, {title: three, parameters: {n: 3}}]
 	one := 1
 	if diff := cmp.Diff(Warm{Isolation: "process", Preload: []string{}, Concurrency: 4, MinWarm: &one, MaxInstances: 3, IdleTimeout: 90 * time.Second}, order.Warm); diff != "" {
 		t.Errorf("warm (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(Retry{Attempts: 3, Min: time.Second, Max: 5 * time.Minute}, other.Retry); diff != "" || other.MaxConcurrency != 0 {
+		t.Errorf("retry of an action that says nothing (-want +got):\n%s", diff)
+	}
+	want := Retry{Attempts: 5, Min: time.Second, Max: 90 * time.Second, On: []string{"action-failed", "timed-out"}}
+	if diff := cmp.Diff(want, order.Retry); diff != "" || order.MaxConcurrency != 2 {
+		t.Errorf("retry (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]string{"A": "1", "B": "action", "C": "x"}, order.Vars); diff != "" {
 		t.Errorf("vars (-want +got):\n%s", diff)
@@ -243,10 +252,22 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"later": {
-			"entry_point: a.sh\nenabled: true\nhttp: []\nretry: {}\n",
+			"entry_point: a.sh\nenabled: true\nhttp: []\n",
+			[]string{":4: http is not supported yet: leave it out"},
+		},
+		"retry": {
+			"entry_point: a.sh\nmax_concurrency: 0\nretry:\n  attempts: 0\n  min: 0\n  max: soon\n  on: [timed-out, action-faild]\n",
 			[]string{
-				":4: http is not supported yet: leave it out", ":5: retry is not supported yet: leave it out",
+				":5: retry.attempts must be a number from 1 to 100",
+				":6: retry.min must be seconds or a duration from 1ms to 24h0m0s, for example 30 or 5m",
+				":7: retry.max must be seconds or a duration from 1ms to 24h0m0s, for example 30 or 5m",
+				`:8: retry.on: "action-faild" is no failure of an action: did you mean "action-failed"?`,
+				":3: max_concurrency must be a number from 1 to 10000",
 			},
+		},
+		"retry in reverse": {
+			"entry_point: a.sh\nretry: {min: 2m, max: 1m}\n",
+			[]string{":3: retry.max is less than retry.min"},
 		},
 		"warm": {
 			"entry_point: a.sh\nconcurrency: 0\nmin_warm: -1\nmax_instances: 100000\nidle_timeout: 1ms\npreload: [-x, ok]\n",
@@ -294,7 +315,7 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"output conflict": {"entry_point: a.sh\noutput: {a: {}}\noutput_schema: {b: {}}\n", []string{":3: output_schema and output are the same thing, but say different ones: keep output_schema"}},
-		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, ref, runner_type, runtime, tags, timeout, vars`}},
+		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, ref, retry, runner_type, runtime, tags, timeout, vars`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -64,6 +64,8 @@ type Action struct {
 	Warm            Warm                   // Preload resolved likewise
 	Limits          runtimes.Limits        // resolved likewise
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
+	Retry           Retry                  // of asynchronous executions
+	MaxConcurrency  int                    // asynchronous executions at once, on all gateways; 0 = any number
 }
 
 // Format is how a document is written down.

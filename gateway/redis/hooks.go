@@ -153,7 +153,7 @@ func (h *Hooks) Find(ctx context.Context, key string, now time.Time) (string, er
 	return name, nil
 }
 
-// claimScript stores a mark, unless one is there.
+// claimMarkScript stores a mark, unless one is there.
 //
 //	KEYS[1]  the mark
 //	ARGV[1]  digest
@@ -162,7 +162,7 @@ func (h *Hooks) Find(ctx context.Context, key string, now time.Time) (string, er
 //	ARGV[4]  now
 //	ARGV[5]  how long it lives
 //	returns  digest, execution, owner, pending, done of the mark that is there now
-var claimScript = goredis.NewScript(`
+var claimMarkScript = goredis.NewScript(`
 local there = redis.call('HMGET', KEYS[1], 'execution', 'pending', 'done', 'expires')
 local now, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
 if not there[1] or tonumber(there[4]) <= now then
@@ -182,7 +182,7 @@ func (h *Hooks) mark(name, id string) string {
 
 // Claim implements hook.Marks.
 func (h *Hooks) Claim(ctx context.Context, mark hook.Mark, now time.Time) (hook.Mark, error) {
-	answer, err := claimScript.Run(ctx, h.client.redis, []string{h.mark(mark.Hook, mark.ID)},
+	answer, err := claimMarkScript.Run(ctx, h.client.redis, []string{h.mark(mark.Hook, mark.ID)},
 		mark.Digest, mark.Execution, milliseconds(mark.Pending), milliseconds(now), hook.MarkTTL.Milliseconds()).StringSlice()
 	if err != nil {
 		return hook.Mark{}, fmt.Errorf("mark delivery: %w", classify(err))
@@ -194,12 +194,12 @@ func (h *Hooks) Claim(ctx context.Context, mark hook.Mark, now time.Time) (hook.
 	return hook.Mark{Hook: mark.Hook, ID: mark.ID, Digest: answer[0], Execution: answer[1], Owner: answer[2], Pending: pending, Done: answer[4] == "1"}, nil
 }
 
-// settleScript completes or removes a mark.
+// settleMarkScript completes or removes a mark.
 //
 //	KEYS[1]  the mark
 //	ARGV[1]  its execution
 //	ARGV[2]  "done", or "release", which a mark that is done withstands
-var settleScript = goredis.NewScript(`
+var settleMarkScript = goredis.NewScript(`
 local there = redis.call('HMGET', KEYS[1], 'execution', 'done')
 if there[1] ~= ARGV[1] then return 0 end
 if ARGV[2] == 'done' then
@@ -221,7 +221,7 @@ func (h *Hooks) Release(ctx context.Context, name, id, execution string) error {
 }
 
 func (h *Hooks) settle(ctx context.Context, name, id, execution, how string) error {
-	if err := settleScript.Run(ctx, h.client.redis, []string{h.mark(name, id)}, execution, how).Err(); err != nil {
+	if err := settleMarkScript.Run(ctx, h.client.redis, []string{h.mark(name, id)}, execution, how).Err(); err != nil {
 		return fmt.Errorf("%s mark: %w", how, classify(err))
 	}
 	return nil

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"attune/gateway/secret"
@@ -76,14 +75,9 @@ func list[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows) (T, error
 	if err != nil {
 		return nil, fmt.Errorf("list: %w", classify(err))
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var found []T
-	for rows.Next() {
-		one, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("list: %w", classify(err))
-		}
-		found = append(found, one)
+	found, err := scanAll(rows, scan)
+	if err != nil {
+		return nil, fmt.Errorf("list: %w", classify(err))
 	}
-	return found, rows.Err()
+	return found, nil
 }
