@@ -196,3 +196,36 @@ func TestOneDeliveryToTwoGatewaysIsOneExecution(t *testing.T) {
 		t.Errorf("executions = %s, want one", list.body)
 	}
 }
+
+// TestDeliveryWhileRedisIsAway: it is refused for now, and its repetition is one
+// execution; so is one whose mark was stored though nobody was told.
+func TestDeliveryWhileRedisIsAway(t *testing.T) {
+	h := newHome(t, "webhook_example")
+	redis, proxy := newRedis(t).via(t)
+	g := h.start(t, "ATTUNE__SECRETS__KEY_FILE="+keyFile(t), redis)
+	if out, err := g.attune(t, githubSecret, "secret", "set", "webhook_example", "github_hook"); err != nil {
+		t.Fatalf("attune secret set: %v\n%s", err, out)
+	}
+	key := g.hookKey(t, githubHook)
+	proxy.Refuse()
+	a := g.github(t, key, "d-1", "application/json", githubPush)
+	if p := a.problem(t); a.status != 503 || p.Type != "/problems/state-unavailable" || !p.Retryable || a.header.Get("Retry-After") == "" {
+		t.Errorf("a delivery without Redis = %d %s, want 503 state-unavailable, to be retried", a.status, a.body)
+	}
+	proxy.Pass()
+	if a = g.github(t, key, "d-1", "application/json", githubPush); a.status != 202 || a.value(t)["duplicate"] != false {
+		t.Errorf("its repetition = %d %s, want 202", a.status, a.body)
+	}
+	g.result(t, a)
+	lost := proxy.LoseReplyTo("hook-mark:")
+	a = g.github(t, key, "d-2", "application/json", githubPush)
+	<-lost
+	if a.status != 202 {
+		t.Errorf("a delivery whose mark's reply is lost = %d %s, want 202", a.status, a.body)
+	}
+	g.result(t, a)
+	list := g.get(t, "/api/v1/executions?action=webhook_example.on_push")
+	if items, _ := list.value(t)["items"].([]any); len(items) != 2 {
+		t.Errorf("executions = %s, want two", list.body)
+	}
+}
