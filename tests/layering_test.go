@@ -125,7 +125,7 @@ var (
 
 // TestDocumentsNameWhatExists keeps README and CONTRIBUTING honest.
 func TestDocumentsNameWhatExists(t *testing.T) {
-	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/handlers.md"} {
+	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/handlers.md", "docs/hooks.md"} {
 		content, err := os.ReadFile(filepath.Join("..", document))
 		if err != nil {
 			t.Fatal(err)

@@ -193,3 +193,12 @@ func TestHookReplayAndTest(t *testing.T) {
 		t.Errorf("the log = %s, want replay and test, and no signature", body)
 	}
 }
+
+func TestPacksTellOfHooksAndWarnings(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{})
+	_, body := w.do(t, "GET", "/api/v1/packs/demo", "")
+	if !strings.Contains(body, `"hooks":["demo.github"`) || strings.Count(body, "verify.secrets has a secret that everybody can read") != 1 || strings.Contains(body, "a literal token") {
+		t.Errorf("pack = %s, want its hooks, and a warning without the secret", body)
+	}
+}

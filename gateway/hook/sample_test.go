@@ -2,6 +2,8 @@ package hook
 
 import (
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -49,6 +51,23 @@ func TestSamplesAreProven(t *testing.T) {
 		}
 		if _, err := v.Verify(values(header), append(sample.Body[:len(sample.Body):len(sample.Body)], ' ')); err == nil && scheme.Algorithm != "" {
 			t.Errorf("%s: another body is proven, too", name)
+		}
+	}
+}
+
+// Every sender that a hook may name is in the documentation.
+func TestPresetsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/hooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Presets() {
+		scheme, _ := Preset(name)
+		if !strings.Contains(string(text), "| `"+name+"` |") {
+			t.Errorf("docs/hooks.md has no row for %s", name)
+		}
+		if id := scheme.IDHeader; id != "" && !strings.Contains(strings.ToLower(string(text)), strings.ToLower(id)) {
+			t.Errorf("docs/hooks.md does not tell that %s has its ID in %s", name, id)
 		}
 	}
 }
