@@ -22,8 +22,11 @@ func (r *Receiver) begin(h *pack.Hook, q Request) hook.Entry {
 }
 
 // keep takes into the entry what may be seen of a proven request, and what a
-// replay needs.
+// replay needs: nothing, where a part of it is a secret of the action.
 func (r *Receiver) keep(entry *hook.Entry, h *pack.Hook, q Request) {
+	if action, ok := r.Catalog().Action(h.Action); !ok || h.TakesSecrets(action) {
+		return
+	}
 	query := maps.Clone(q.Query)
 	maps.DeleteFunc(query, func(name string, _ []string) bool { return private.MatchString(name) })
 	entry.Headers, entry.Query = visible(h.Verify.Scheme, q.Header), query.Encode()

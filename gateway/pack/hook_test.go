@@ -170,6 +170,11 @@ func TestHookParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	mapped, whole := pack.Hooks[0], pack.Hooks[1]
+	order, plain := pack.Actions[1], pack.Actions[0]
+	token := &Hook{Mapping: []Mapping{{Parameter: "token"}}}
+	if mapped.TakesSecrets(order) || whole.TakesSecrets(plain) || !whole.TakesSecrets(order) || !token.TakesSecrets(order) {
+		t.Error("TakesSecrets() of a hook is wrong: the action's token is a secret")
+	}
 	const deep = `{"data":[{"a/b":{"n":12345678901234567890.10}}]}`
 	for name, test := range map[string]struct {
 		hook    *Hook

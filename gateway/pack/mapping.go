@@ -159,6 +159,16 @@ func (h *Hook) Parameters(p Payload) (json.RawMessage, error) {
 	return compact(parameters)
 }
 
+// TakesSecrets tells whether requests may hold values of the action's secret
+// parameters.
+func (h *Hook) TakesSecrets(action *Action) bool {
+	secrets := action.Parameters.Secrets()
+	if h.Mapping == nil {
+		return len(secrets) > 0
+	}
+	return slices.ContainsFunc(h.Mapping, func(m Mapping) bool { return slices.Contains(secrets, m.Parameter) })
+}
+
 func (m Mapping) find(p Payload, body any) (any, bool) {
 	switch m.path[0] {
 	case inHeaders:

@@ -9,16 +9,22 @@ const Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 //	open  proves nothing, and is told a delivery's ID in X-Id
 //	wait  likewise, and its sender waits
 //	off   is disabled
+//	hush  likewise, and gives the action its secret
 //	meta  a token in its file; hub.challenge by "a verify token"
 //
-// All call an action, and give it the parameter name: the body's.
+// All call an action, and give it the parameter name: the body's. It has a
+// secret parameter, token.
 func Hooks(pack, action string) map[string]string {
 	head := func(name string) string {
+		if name == "hush" {
+			return "ref: " + pack + ".hush\naction: " + pack + "." + action + "\nparameters: {token: /body/token}\n"
+		}
 		return "ref: " + pack + "." + name + "\naction: " + pack + "." + action + "\nparameters: {name: /body/name}\n"
 	}
 	files := map[string]string{
 		"open": "verify: none\ndedupe: X-Id\n",
 		"wait": "verify: none\ndedupe: X-Id\nresponse: sync\n",
+		"hush": "verify: none\ndedupe: X-Id\n",
 		"off":  "verify: none\nenabled: false\n",
 		"meta": "verify: {preset: token, header: X-Token, secrets: [a literal token], verify_token: a verify token}\n",
 	}
