@@ -229,4 +229,3 @@ func openRedis(t *testing.T) hook.Store {
 	})
 	return c.Hooks()
 }
-
