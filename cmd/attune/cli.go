@@ -43,6 +43,7 @@ type commandLine struct {
 	Secret     SecretCmd     `cmd:"" help:"Store the secrets of packs."`
 	Hook       HookCmd       `cmd:"" help:"Look at the hooks that webhooks call, try them, and replay deliveries."`
 	Execution  ExecutionCmd  `cmd:"" help:"Look at executions while they run and afterwards, and cancel them."`
+	Dead       DeadCmd       `cmd:"" help:"Look at asynchronous executions that failed for good, and try them again."`
 	Config     ConfigCmd     `cmd:"" help:"Check and show the configuration."`
 	Doctor     DoctorCmd     `cmd:"" help:"Check everything that the gateway needs, and say what to do."`
 	Health     HealthCmd     `cmd:"" help:"Ask whether the gateway is ready (exit code 0 or 1)."`

@@ -25,6 +25,7 @@ type clientFlags struct {
 type client struct {
 	base    string // without a slash at the end
 	http    *http.Client
+	prefer  string        // preferences of RFC 7240; empty = none
 	silence time.Duration // after which a stream of events is taken for dead
 }
 
@@ -93,6 +94,9 @@ func (c *client) send(ctx context.Context, method, path, accept string, body []b
 	req.Header.Set("User-Agent", "attune/"+version)
 	if accept != "" {
 		req.Header.Set("Accept", accept)
+	}
+	if c.prefer != "" {
+		req.Header.Set("Prefer", c.prefer)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
