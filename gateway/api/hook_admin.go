@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -172,18 +171,16 @@ func (s *Server) testHook(c *fiber.Ctx, call *call) error {
 	if err := readMembers(c, nil); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(s.base)
-	defer cancel()
-	answer, err := s.Hooks.Test(ctx, h)
+	answer, err := s.Hooks.Test(s.base, h)
 	setExecution(c, call, answer.Execution)
 	if err != nil {
-		return cutOff(ctx, err)
+		return cutOff(s.base, err)
 	}
 	c.Status(fiber.StatusAccepted)
 	return writeJSON(c, acknowledge(answer))
 }
 
-// deliveryLimit is how many deliveries a page has.
+// How many deliveries a page has.
 const (
 	deliveryLimit    = 50
 	maxDeliveryLimit = 200
