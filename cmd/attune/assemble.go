@@ -15,9 +15,12 @@ import (
 	"attune/gateway/delivery"
 	"attune/gateway/execution"
 	"attune/gateway/hook"
+	"attune/gateway/key"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/gateway/queue"
 	"attune/gateway/redis"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 	"attune/gateway/sqlite"
 	"attune/runtimes"
@@ -42,7 +45,10 @@ type gateway struct {
 	store    execution.Store
 	jobs     queue.Store
 	hooks    hook.Store
+	times    schedule.Store
 	vault    *secret.Vault
+	keys     *key.Keeper
+	rates    limit.Limiter
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -54,6 +60,7 @@ type gateway struct {
 	runner    *execution.Runner
 	queue     *queue.Queue
 	receiver  *delivery.Receiver
+	schedules *schedule.Clockwork
 	warmth    *execution.Warmth
 	server    *api.Server
 	isolation isolation
@@ -95,7 +102,7 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	if err = g.takeIdentity(ctx, root); err != nil {
 		return nil, err
 	}
-	if err = g.openState(); err != nil {
+	if err = g.openState(ctx); err != nil {
 		return nil, err
 	}
 	if err = g.buildParts(root, environ, events); err != nil {
@@ -107,26 +114,35 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	return g, g.proveIsolation(ctx)
 }
 
-// openState opens what keeps executions and secrets: Redis where it is
+// openState opens what keeps executions, secrets and API keys: Redis where it is
 // configured, and the embedded database otherwise.
-func (g *gateway) openState() error {
+func (g *gateway) openState(ctx context.Context) error {
 	if url := g.config.Redis.URL; url != "" {
 		client, err := redis.New(url)
 		if err != nil {
 			return err
 		}
 		g.onClose("redis", client.Close)
-		g.redis, g.store, g.jobs, g.vault = client, client.Store(), client.Jobs(), &secret.Vault{Store: client.Secrets()}
 		g.hooks = client.Hooks()
+		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
+		g.jobs = client.Jobs()
+		if err := g.openAPIKeys(ctx, client.Keys(), limit.NewShared(client.Limiter(), g.log)); err != nil {
+			return err
+		}
+		g.times = client.Schedules()
 		return g.openKeys()
 	}
-	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
+	store, err := sqlite.Open(filepath.Join(g.config.StateDir, databaseFile))
 	if err != nil {
 		return fmt.Errorf("state_dir (%s): %w", g.config.Origin("state_dir"), err)
 	}
 	g.onClose("state", store.Close)
 	g.store, g.jobs, g.vault = store, store.Jobs(), &secret.Vault{Store: store.Secrets()}
 	g.hooks = store.Hooks()
+	if err := g.openAPIKeys(ctx, store.Keys(), limit.NewMemory()); err != nil {
+		return err
+	}
+	g.times = store.Schedules()
 	return g.openKeys()
 }
 
@@ -179,6 +195,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	if g.receiver, err = g.newReceiver(); err != nil {
 		return err
 	}
+	g.schedules = g.newSchedules()
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	g.server, err = g.newServer()
 	return err
@@ -229,7 +246,8 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Queue: g.queue, Hooks: g.receiver, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
+		Hooks: g.receiver, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

@@ -60,7 +60,7 @@ type Config struct {
 // ServerConfig is about the HTTP listener.
 type ServerConfig struct {
 	// Host is the address to listen on. Default 127.0.0.1; any address that
-	// other machines can reach needs serve --insecure.
+	// other machines can reach needs an API key, or serve --insecure.
 	Host string `yaml:"host"`
 	// Port to listen on. Default 8080; 0 = any free port.
 	Port int `yaml:"port"`
@@ -74,6 +74,12 @@ type ServerConfig struct {
 	// ConnectionsPerIP bounds the open connections of one client address.
 	// Default 1024; 0 = not bounded, as behind a proxy.
 	ConnectionsPerIP int `yaml:"connections_per_ip"`
+	// RequireKeys asks for an API key also while there is none. Default false:
+	// from the first key on.
+	RequireKeys bool `yaml:"require_keys"`
+	// Anonymous lists what may be called without a key where the rest needs one:
+	// pack.action, pack.*, or *. Default none.
+	Anonymous []string `yaml:"anonymous"`
 }
 
 // RedisConfig says where replicas share their state.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"attune/gateway/key"
 	"attune/gateway/pack"
 	"attune/gateway/secret"
 )
@@ -68,6 +69,11 @@ func (k *configCheck) server() {
 	k.size("server.body_limit", s.BodyLimit, KiB, GiB)
 	k.duration("server.read_timeout", s.ReadTimeout, time.Second, time.Hour)
 	k.duration("server.drain_timeout", s.DrainTimeout, 0, time.Hour)
+	for _, ref := range s.Anonymous {
+		if _, err := key.ParseScope(key.Invoke + ":" + ref); err != nil {
+			k.fault("server.anonymous", `%q is no action: list pack.action, pack.*, or "*" for all`, ref)
+		}
+	}
 	k.count("server.connections_per_ip", int64(s.ConnectionsPerIP), 0, 1_000_000)
 }
 

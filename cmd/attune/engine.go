@@ -175,5 +175,5 @@ func (g *gateway) Check(ctx context.Context) []api.HealthCheck {
 	if _, err := os.Stat(filepath.Join(g.cache.Root, ".store")); err != nil {
 		volume.OK, volume.Detail = false, "the directory of environments is gone"
 	}
-	return append(checks, state, volume)
+	return append(checks, state, volume, g.checkKeys())
 }

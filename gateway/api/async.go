@@ -115,7 +115,7 @@ func (s *Server) accepted(c *fiber.Ctx, call *call, status int, x *execution.Exe
 func (s *Server) answerOutcome(c *fiber.Ctx, call *call, outcome *execution.Outcome, err error) error {
 	call.execution = outcome.Execution.ID
 	c.Set("Attune-Execution-Id", outcome.Execution.ID)
-	c.Set("Server-Timing", serverTiming(outcome.Execution.Timing))
+	c.Set("Server-Timing", serverTiming(call.auth, outcome.Execution.Timing))
 	if err != nil {
 		return err
 	}
@@ -159,10 +159,14 @@ func (s *Server) execute(c *fiber.Ctx, call *call) error {
 	if err := s.allow(call, key.Invoke, ref.String()); err != nil {
 		return err
 	}
-	if _, err := s.callable(ref); err != nil {
+	action, err := s.callable(ref)
+	if err != nil {
 		return err
 	}
-	x, err := s.Queue.Submit(s.base, l.job(request, callerOf(call)))
+	if err := s.spend(c.Context(), "action", ref.String(), action.Rate); err != nil {
+		return err
+	}
+	x, err := s.Queue.Submit(s.base, l.job(request, call.caller))
 	if err != nil {
 		return err
 	}
@@ -172,7 +176,7 @@ func (s *Server) execute(c *fiber.Ctx, call *call) error {
 // retryExecution makes another execution with the parameters of one that has
 // ended.
 func (s *Server) retryExecution(c *fiber.Ctx, call *call) error {
-	before, err := s.execution(c, call)
+	before, err := s.execution(c, call, key.Read)
 	if err != nil {
 		return err
 	}
@@ -184,7 +188,7 @@ func (s *Server) retryExecution(c *fiber.Ctx, call *call) error {
 	}
 	ctx, cancel := context.WithTimeout(s.base, storeTimeout)
 	defer cancel()
-	x, err := s.Queue.Retry(ctx, before.ID, callerOf(call))
+	x, err := s.Queue.Retry(ctx, before.ID, call.caller)
 	if errors.Is(err, queue.ErrNoJob) {
 		return refuse(codeNothingKept, "the parameters are kept only of asynchronous executions, until they have succeeded")
 	}
@@ -194,16 +198,13 @@ func (s *Server) retryExecution(c *fiber.Ctx, call *call) error {
 	return s.accepted(c, call, fiber.StatusCreated, x)
 }
 
-// callerOf is the ID of the API key that a call came with.
-func callerOf(*call) string { return "" }
-
 // awaitCancelled waits for the end of an execution that runs on another gateway,
 // which hears of the cancel by and by.
 func (s *Server) awaitCancelled(ctx context.Context, c *fiber.Ctx, call *call) error {
 	late := time.NewTimer(cancelTimeout)
 	defer late.Stop()
 	for {
-		found, err := s.execution(c, call)
+		found, err := s.execution(c, call, key.Operate)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"attune/gateway/key"
+	"attune/gateway/pack"
 )
 
 // call is what the api knows about the request that it is answering.
@@ -17,6 +20,14 @@ type call struct {
 	quiet     bool   // logged at debug level
 	query     url.Values
 	execution string // empty until there is one
+
+	key      *key.Key      // who calls; nil = nobody has to say. Without an ID it is what everybody may do
+	caller   string        // the key's ID; empty = none
+	auth     time.Duration // that finding out took
+	changes  bool          // an administrative call
+	denied   string        // why nobody is known to be calling; empty = that was not the trouble
+	resource string        // what the caller was allowed to ask for; empty = nothing
+	action   *pack.Action  // to be called; nil = none
 
 	environment string // path of the status of the environment it needs; empty = none
 	leave       func() // through the gate
@@ -51,6 +62,7 @@ func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	header.Set("Attune-Request-Id", c.id)
 	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
 	header.Set(fasthttp.HeaderCacheControl, "no-store")
+	s.audit(ctx, c)
 	if !c.streams {
 		s.logAccess(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
 	}

@@ -69,7 +69,7 @@ func (s *Server) listDead(c *fiber.Ctx, call *call) error {
 	}
 	answer := wholePage([]letterPayload{})
 	for _, letter := range letters {
-		if s.allow(call, key.Read, letter.Execution.Pack) == nil {
+		if call.sees(letter.Execution.Pack) {
 			answer.Items = append(answer.Items, showLetter(letter, false))
 		}
 	}
@@ -96,7 +96,7 @@ func (s *Server) letter(ctx context.Context, c *fiber.Ctx, call *call, verb stri
 
 func noLetter(err error) error {
 	if errors.Is(err, queue.ErrNoJob) {
-		return refuse(execution.CodeNotFound, "there is no such dead letter")
+		return refuse(execution.CodeNotFound, noLetters)
 	}
 	return err
 }
@@ -122,7 +122,7 @@ func (s *Server) redriveDead(c *fiber.Ctx, call *call) error {
 	if err := readMembers(c, nil); err != nil {
 		return err
 	}
-	x, err := s.Queue.Redrive(ctx, letter.ID, callerOf(call))
+	x, err := s.Queue.Redrive(ctx, letter.ID, call.caller)
 	if err != nil {
 		return noLetter(err)
 	}

@@ -126,7 +126,7 @@ func (f *fakeStore) Get(_ context.Context, id string) (*execution.Execution, err
 	if status := map[string]execution.Status{
 		cancelledExecution: execution.StatusCancelled, elsewhereExecution: execution.StatusRunning, waitingExecution: execution.StatusQueued,
 	}[id]; status != "" {
-		return &execution.Execution{ID: id, Action: "demo.echo", Gateway: "gw-2", Status: status}, nil
+		return &execution.Execution{ID: id, Action: "demo.echo", Pack: "demo", Gateway: "gw-2", Status: status}, nil
 	}
 	if id != knownExecution {
 		return nil, fmt.Errorf("get %s: %w", id, execution.ErrNoExecution)

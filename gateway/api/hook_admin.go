@@ -55,7 +55,7 @@ func (s *Server) showHookPayload(call *call, h *pack.Hook) (hookPayload, error) 
 		}
 		payload.Parameters[m.Parameter] = m.Pointer
 	}
-	if s.allow(call, key.Operate, string(h.Ref.Pack)) != nil {
+	if call.key != nil && !call.key.May(key.Operate, string(h.Ref.Pack)) {
 		return payload, nil
 	}
 	if err := s.Hooks.Unready(s.base, h); err != nil {
@@ -85,7 +85,7 @@ func (s *Server) listHooks(c *fiber.Ctx, call *call) error {
 	var items []hookPayload
 	if s.Hooks != nil {
 		for _, h := range s.Catalog().Hooks() {
-			if s.allow(call, key.Read, string(h.Ref.Pack)) != nil {
+			if !call.sees(string(h.Ref.Pack)) {
 				continue
 			}
 			item, err := s.showHookPayload(call, h)
@@ -105,10 +105,6 @@ func (s *Server) hook(c *fiber.Ctx, call *call, verb string) (*pack.Hook, error)
 		return nil, refuse(execution.CodeInvalidRef, hookGrammar)
 	}
 	if err := s.allow(call, key.Read, string(ref.Pack)); err != nil {
-		var failure *execution.Error
-		if errors.As(err, &failure) && failure.Code == execution.CodeNotFound {
-			err = refuse(execution.CodeNotFound, noHook) // as below
-		}
 		return nil, err
 	}
 	if err := s.allow(call, verb, string(ref.Pack)); err != nil {

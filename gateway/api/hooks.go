@@ -38,7 +38,7 @@ func (s *Server) receiveHook(c *fiber.Ctx, call *call) error {
 	defer release()
 	answer, err := s.Hooks.Receive(ctx, key, hookRequest(c, call))
 	if answer.Result != nil && answer.Result.Execution != nil {
-		c.Set("Server-Timing", serverTiming(answer.Result.Execution.Timing))
+		c.Set("Server-Timing", serverTiming(call.auth, answer.Result.Execution.Timing))
 	}
 	setExecution(c, call, answer.Execution)
 	if err != nil {

@@ -202,3 +202,20 @@ func TestPacksTellOfHooksAndWarnings(t *testing.T) {
 		t.Errorf("pack = %s, want its hooks, and a warning without the secret", body)
 	}
 }
+
+// A hook's URL may be all that it takes to call it: who only looks isn't told.
+func TestHookURLsAreForOperators(t *testing.T) {
+	t.Parallel()
+	w, tokens := keyed(t)
+	for caller, want := range map[string]bool{"read-only": false, "read-all": false, "operator": true, "admin": true} {
+		for _, target := range []string{"/api/v1/hooks", "/api/v1/hooks/demo.open"} {
+			_, body := w.do(t, "GET", target, "", "Authorization", "Bearer "+tokens[caller])
+			if !strings.Contains(body, `"ref":"demo.open"`) || strings.Contains(body, openKey) != want {
+				t.Errorf("GET %s for %s = %s, want the URL: %t", target, caller, body, want)
+			}
+		}
+	}
+	if _, body := w.do(t, "GET", "/api/v1/hooks", "", "Authorization", "Bearer "+tokens["other pack"]); body != "{\"items\":[],\"next\":null}\n" {
+		t.Errorf("hooks of another pack = %s, want none", body)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
@@ -54,11 +55,11 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 		return s.invokeBody(c, call, request, media)
 	}
 	if async {
-		return s.invokeAsync(c, call, late.job(request, callerOf(call)), prefer)
+		return s.invokeAsync(c, call, late.job(request, call.caller), prefer)
 	}
 	ctx, release := s.watch(c.Context().Conn())
 	defer release()
-	outcome, err := s.Invoker.Invoke(ctx, request)
+	outcome, err := s.invokeWithin(ctx, call, request)
 	switch {
 	case outcome != nil && outcome.Execution != nil:
 		return s.answerOutcome(c, call, outcome, cutOff(ctx, err))
@@ -89,6 +90,10 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	if err != nil {
 		return none, nil, refuse(execution.CodeInvalidRef, actionGrammar)
 	}
+	name := ref.String()
+	if err := s.allow(call, key.Invoke, name); err != nil {
+		return none, nil, err
+	}
 	if err := refuseUnsupported(header); err != nil {
 		return none, nil, err
 	}
@@ -98,6 +103,10 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	}
 	action, err := s.callable(ref)
 	if err != nil {
+		return none, nil, err
+	}
+	call.action = action
+	if err := s.spend(c.Context(), "action", name, action.Rate); err != nil {
 		return none, nil, err
 	}
 	if action.Runtime.HasEnvironment() {
@@ -112,7 +121,7 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	}
 	return execution.Request{
 		ID:      s.NewID(),
-		Action:  ref.String(),
+		Action:  name,
 		Body:    bytes.Clone(c.Request().Body()), // as sent: fiber's Body would unpack it
 		Timeout: timeout,
 		Arrived: call.arrived,
@@ -127,7 +136,7 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 	}
 	action, ok := catalog.Action(ref)
 	if !ok {
-		return nil, refuse(execution.CodeNotFound, "there is no such action")
+		return nil, refuse(execution.CodeNotFound, noAction)
 	}
 	if !action.Enabled {
 		return nil, refuse(execution.CodeNotFound, "the action is disabled")
@@ -150,13 +159,13 @@ func refuseUnsupported(header *fasthttp.RequestHeader) error {
 }
 
 // serverTiming says in a browser's words where the time went.
-func serverTiming(t execution.Timing) string {
-	var buffer [96]byte
+func serverTiming(auth time.Duration, t execution.Timing) string {
+	var buffer [128]byte
 	text := buffer[:0]
 	for _, part := range [...]struct {
 		name string
 		ms   float64
-	}{{"queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
+	}{{"auth;dur=", float64(auth) / float64(time.Millisecond)}, {", queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
 		us := max(0, int64(math.Round(part.ms*1000)))
 		text = strconv.AppendInt(append(text, part.name...), us/1000, 10)
 		text = append(text, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))

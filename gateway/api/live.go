@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/queue"
 )
 
@@ -59,10 +60,13 @@ func (s *Server) showLog(c *fiber.Ctx, call *call, name execution.Stream) error 
 			return err
 		}
 		if running, ok := s.Store.Running(id); ok {
+			if err := s.allowExecution(call, key.Read, running.Summary()); err != nil {
+				return err
+			}
 			return s.followLog(c, call, running, name, media)
 		}
 	}
-	found, err := s.execution(c, call)
+	found, err := s.execution(c, call, key.Read)
 	if err != nil {
 		return err
 	}
@@ -154,6 +158,9 @@ func (s *Server) cancelExecution(c *fiber.Ctx, call *call) error {
 	if err := readMembers(c, nil); err != nil {
 		return err
 	}
+	if _, err := s.execution(c, call, key.Operate); err != nil { // whether the caller may
+		return err
+	}
 	// The queue first: it would try again what only its attempt is told to end.
 	err = s.Queue.Cancel(s.base, id)
 	if err != nil && !errors.Is(err, queue.ErrNoJob) {
@@ -179,7 +186,7 @@ func (s *Server) cancelExecution(c *fiber.Ctx, call *call) error {
 	if queued {
 		return s.awaitCancelled(ctx, c, call)
 	}
-	found, err := s.execution(c, call)
+	found, err := s.execution(c, call, key.Operate)
 	if err != nil {
 		return err
 	}

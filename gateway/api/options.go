@@ -13,8 +13,11 @@ import (
 	"attune/gateway/delivery"
 	"attune/gateway/execution"
 	"attune/gateway/hook"
+	"attune/gateway/key"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/gateway/queue"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 )
 
@@ -123,6 +126,31 @@ type Hooks interface {
 	Test(ctx context.Context, h *pack.Hook) (delivery.Answer, error)
 }
 
+// Keys keeps the API keys. A key.Keeper is one. Safe for concurrent use.
+type Keys interface {
+	// Ring is the present set of keys, from memory; nil while nobody knows.
+	Ring() *key.Ring
+	// Create makes a key and its token. key.ErrFirst, a *key.OrderError.
+	Create(ctx context.Context, order key.Order) (key.Key, string, error)
+	// Revoke ends a key. key.ErrNone, key.ErrLastAdmin.
+	Revoke(ctx context.Context, id string) error
+}
+
+// Schedules looks after schedules. A schedule.Clockwork is one. Safe for
+// concurrent use. All but List give schedule.ErrNone where there is no such one.
+type Schedules interface {
+	List(ctx context.Context) ([]schedule.Entry, error) // sorted by ref
+	Show(ctx context.Context, ref string) (schedule.Entry, error)
+	// Create stores one. *schedule.Invalid, schedule.ErrExists, schedule.ErrTooMany.
+	Create(ctx context.Context, spec pack.ScheduleSpec) (schedule.Entry, error)
+	// Delete forgets a stored one. schedule.ErrInPack.
+	Delete(ctx context.Context, ref string) error
+	// RunNow has an execution made with this ID. *execution.Error, *schedule.Invalid.
+	RunNow(ctx context.Context, ref, id, caller string) (*execution.Execution, error)
+	// SetPaused stops one, or lets it go on.
+	SetPaused(ctx context.Context, ref string, paused bool) (schedule.Entry, error)
+}
+
 // Health checks what the gateway depends on.
 type Health interface {
 	Check(ctx context.Context) []HealthCheck
@@ -137,7 +165,7 @@ type HealthCheck struct {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store, Secrets, Queue and NewID are required.
+// Store, Secrets, Keys, Queue, Schedules and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
@@ -146,6 +174,11 @@ type Options struct {
 	Store        Store
 	Secrets      Secrets
 	Hooks        Hooks // nil = there are none
+	Keys         Keys
+	RequireKeys  bool          // also while there is no key
+	Anonymous    []key.Scope   // what needs no key where others do; of key.Invoke
+	Limiter      limit.Limiter // of the rates of keys and actions. Defaults to one in memory.
+	Schedules    Schedules
 	Queue        Queue
 	Health       Health        // nil = always ready unless draining
 	NewID        func() string // of executions and of requests; ULIDs
@@ -171,6 +204,7 @@ type Limits struct {
 func (o Options) withDefaults() Options {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	o.Version = cmp.Or(o.Version, "dev")
+	o.Limiter = cmp.Or(o.Limiter, limit.Limiter(limit.NewMemory()))
 	o.Limits = Limits{
 		Body:             cmp.Or(o.Limits.Body, 6<<20),
 		Header:           cmp.Or(o.Limits.Header, 16<<10),
@@ -197,6 +231,8 @@ func (o Options) validate() error {
 		{"Registrar", o.Registrar == nil},
 		{"Store", o.Store == nil},
 		{"Secrets", o.Secrets == nil},
+		{"Keys", o.Keys == nil},
+		{"Schedules", o.Schedules == nil},
 		{"Queue", o.Queue == nil},
 		{"NewID", o.NewID == nil},
 	} {

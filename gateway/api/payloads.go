@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -69,6 +70,8 @@ type actionPayload struct {
 	TimeoutSeconds  float64         `json:"timeout_seconds"`
 	Network         string          `json:"network"`
 	Limits          runtimes.Limits `json:"limits"`
+	Rate            limit.Rate      `json:"rate,omitzero"`
+	MaxConcurrency  int             `json:"max_concurrency,omitempty"`
 	Examples        []any           `json:"examples"`
 	Invoke          invocation      `json:"invoke"`
 }

@@ -22,7 +22,10 @@ const (
 	codeInvalidRequest      = "invalid-request" // what isn't HTTP, or is ambiguous
 	codeInvalidQuery        = "invalid-query"
 	codeInvalidHeader       = "invalid-header"
+	codeUnauthenticated     = "unauthenticated"
 	codeForbidden           = "forbidden"
+	codeRateLimited         = "rate-limited"
+	codeLastAdminKey        = "last-admin-key"
 	codeMethodNotAllowed    = "method-not-allowed"
 	codeNotAcceptable       = "not-acceptable"
 	codeRequestTimeout      = "request-timeout"
@@ -41,6 +44,8 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeAlreadyExists       = "already-exists"
+	codeInPack              = "in-pack"
 	codeNotEnded            = "execution-not-ended"
 	codeNothingKept         = "execution-not-kept"
 )
@@ -56,15 +61,19 @@ var kinds = map[string]kind{
 	codeInvalidRequest:      {400, "The request is not well-formed HTTP"},
 	codeInvalidQuery:        {400, "The query is not valid"},
 	codeInvalidHeader:       {400, "A header is not valid"},
+	codeUnauthenticated:     {401, "The caller is not known"},
 	codeForbidden:           {403, "The request is not allowed"},
 	codeMethodNotAllowed:    {405, "The resource does not have this method"},
 	codeNotAcceptable:       {406, "The result has none of the media types that are accepted"},
 	codeRequestTimeout:      {408, "The request did not arrive in time"},
+	codeLastAdminKey:        {409, "The API key is the last one of an administrator"},
 	codeNoGeneration:        {409, "The environment has no such generation"},
 	codeAlreadyRegistered:   {409, "The pack is registered already"},
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
 	codeEnded:               {409, "The execution has ended"},
 	codeElsewhere:           {409, "The execution runs on another gateway"},
+	codeAlreadyExists:       {409, "There is one of that ref already"},
+	codeInPack:              {409, "The resource is a file of its pack"},
 	codeNotEnded:            {409, "The execution has not ended"},
 	codeNothingKept:         {409, "The execution's parameters were not kept"},
 	codeBodyTooLarge:        {413, "The body is too large"},
@@ -73,6 +82,7 @@ var kinds = map[string]kind{
 	codeEncoding:            {415, "The body has an unsupported encoding"},
 	codeExpectation:         {417, "The expectation can't be met"},
 	codeInvalidPack:         {422, "The pack is not valid"},
+	codeRateLimited:         {429, "There are too many requests"},
 	codeHeadersTooLarge:     {431, "The headers are too large"},
 	codeUnknownMethod:       {501, "The method is unknown"},
 	codeNotReady:            {503, "The gateway is not ready"},
@@ -234,6 +244,9 @@ func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, problem *Problem) {
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(problem.Status)
 	ctx.SetContentType("application/problem+json")
+	if problem.Type == "/problems/"+codeUnauthenticated {
+		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	}
 	if problem.RetryAfter > 0 {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.FormatInt(problem.RetryAfter, 10))
 	}

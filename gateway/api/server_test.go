@@ -29,6 +29,7 @@ type world struct {
 	store        *fakeStore
 	secrets      *fakeSecrets
 	hooks        *hookWorld
+	keys         *fakeKeys
 	queue        *fakeQueue
 	health       *fakeHealth
 	log          *syncBuffer
@@ -47,6 +48,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
 		secrets:      &fakeSecrets{},
 		hooks:        newHookWorld(t, catalog),
+		keys:         &fakeKeys{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
@@ -61,6 +63,8 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Store:        w.store,
 		Secrets:      w.secrets,
 		Hooks:        w.hooks.receiver(t, w.invoker, catalog),
+		Keys:         w.keys,
+		Schedules:    newFakeSchedules(catalog),
 		Queue:        w.queue,
 		Health:       w.health,
 		NewID:        func() string { return ulid.Make().String() },

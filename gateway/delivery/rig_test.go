@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 	"attune/gateway/execution"
 	"attune/gateway/hook"
 	"attune/gateway/hook/hooktest"
+	"attune/gateway/key"
+	"attune/gateway/key/keytest"
 	"attune/gateway/pack"
 	"attune/gateway/redis"
 	"attune/gateway/redis/redistest"
@@ -118,10 +121,14 @@ func serve(t *testing.T, packs *pack.Catalog, store hook.Store, queue *deliveryt
 		t.Fatal(err)
 	}
 	receiver.Look(t.Context())
+	keys := key.NewKeeper(keytest.NewMemory(), slog.New(slog.DiscardHandler))
+	if err := keys.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	server, err := api.New(api.Options{
 		Invoker: g.invoker, Catalog: snapshot, Hooks: receiver, NewID: newID,
 		Environments: struct{ api.Environments }{}, Registrar: struct{ api.Registrar }{}, Store: struct{ api.Store }{}, Secrets: struct{ api.Secrets }{},
-		Queue: struct{ api.Queue }{},
+		Queue: struct{ api.Queue }{}, Schedules: struct{ api.Schedules }{}, Keys: keys,
 	})
 	if err != nil {
 		t.Fatal(err)

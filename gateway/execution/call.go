@@ -160,15 +160,15 @@ func (c *call) end(out *output, failure *Error) {
 	}
 	x.ExitCode = out.exitCode
 	x.Result = out.parsed
-	logged := out.handler || out.parsed == nil // stdout isn't the result
-	if logged {
-		x.Stdout, x.StdoutTruncated = out.stdout.log("stdout", out.logLimit)
+	var beyond int64
+	if out.handler || out.parsed == nil { // stdout isn't the result
+		x.Stdout, x.StdoutTruncated = out.stdout.log(Stdout, out.logLimit)
+		beyond = out.stdout.beyond(out.logLimit)
+	} else {
+		x.Stdout, x.StdoutTruncated, beyond = out.stdout.first(out.chatter, Stdout, out.logLimit)
 	}
-	x.Stderr, x.StderrTruncated = out.stderr.log("stderr", out.logLimit)
-	x.BytesTruncated = out.stderr.beyond(out.logLimit)
-	if logged {
-		x.BytesTruncated += out.stdout.beyond(out.logLimit)
-	}
+	x.Stderr, x.StderrTruncated = out.stderr.log(Stderr, out.logLimit)
+	x.BytesTruncated = out.stderr.beyond(out.logLimit) + beyond
 }
 
 func milliseconds(d time.Duration) float64 {

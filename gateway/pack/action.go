@@ -38,6 +38,8 @@ type actionFile struct {
 	MinWarm           *int              `yaml:"min_warm"`
 	MaxInstances      *int              `yaml:"max_instances"`
 	IdleTimeout       string            `yaml:"idle_timeout"`
+	Rate              rateFile          `yaml:"rate"`
+	MaxConcurrency    *int              `yaml:"max_concurrency"`
 	Limits            limitsFile        `yaml:"limits"`
 	Network           string            `yaml:"network"`
 	Vars              map[string]string `yaml:"vars"`
@@ -45,7 +47,6 @@ type actionFile struct {
 	Tags              []string          `yaml:"tags"`
 	Examples          []any             `yaml:"examples"`
 	Retry             retryFile         `yaml:"retry"`
-	MaxConcurrency    *int              `yaml:"max_concurrency"`
 }
 
 // actionLater are keys of an action that later versions will understand.
@@ -98,9 +99,10 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		Network:         network(doc, a.Network, pack.Network),
 		Warm:            a.warm(doc, pack, runtime),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
+		Rate:            a.Rate.read(doc),
+		MaxConcurrency:  count(doc, "max_concurrency", a.MaxConcurrency, 1, mostAtOnce),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
 		Retry:           a.Retry.read(doc),
-		MaxConcurrency:  count(doc, "max_concurrency", a.MaxConcurrency, 1, maxAsyncRunnings),
 	}
 	if action.Delivery == DeliverFile && action.Warm.Isolation == runtimes.IsolationWorker {
 		doc.Faultf(at("parameter_delivery"), "parameter_delivery is for programs: with isolation worker, parameters are the handler's argument")

@@ -7,6 +7,7 @@ package pack
 import (
 	"time"
 
+	"attune/gateway/limit"
 	"attune/runtimes"
 )
 
@@ -36,6 +37,8 @@ type Pack struct {
 	Actions  []*Action         // sorted by ref
 	Hooks    []*Hook           // sorted by ref
 	Warnings []Fault           // what is served all the same, but should be changed
+	// Schedules are those in schedules/, sorted by ref.
+	Schedules []*Schedule
 }
 
 // Build is what a pack asks of the builds of its environments.
@@ -63,9 +66,10 @@ type Action struct {
 	Network         runtimes.NetworkPolicy // resolved: the action's, or its pack's
 	Warm            Warm                   // Preload resolved likewise
 	Limits          runtimes.Limits        // resolved likewise
+	Rate            limit.Rate             // of calls; zero = not bounded
+	MaxConcurrency  int                    // calls at once on one gateway, and asynchronous executions at once on all; 0 = not bounded
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
 	Retry           Retry                  // of asynchronous executions
-	MaxConcurrency  int                    // asynchronous executions at once, on all gateways; 0 = any number
 }
 
 // Format is how a document is written down.

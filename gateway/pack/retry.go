@@ -27,10 +27,9 @@ const (
 
 // Bounds of what an action may ask for.
 const (
-	maxAttempts      = 100
-	leastRetryPause  = time.Millisecond
-	mostRetryPause   = 24 * time.Hour
-	maxAsyncRunnings = 10_000
+	maxAttempts     = 100
+	leastRetryPause = time.Millisecond
+	mostRetryPause  = 24 * time.Hour
 )
 
 // retryCodes are the failures after which an action may have done something:

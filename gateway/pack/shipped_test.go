@@ -30,6 +30,11 @@ func TestShippedPacks(t *testing.T) {
 	if hooks := catalog.Hooks(); len(hooks) != 1 || !hooks[0].Enabled || hooks[0].Verify.Preset != "github" {
 		t.Errorf("hooks = %v, want GitHub's", hooks)
 	}
+	for _, schedule := range catalog.Schedules() {
+		if schedule.Enabled {
+			t.Errorf("schedule %s runs in everybody's gateway: disable it", schedule.Ref)
+		}
+	}
 	actions := catalog.Actions()
 	if len(actions) != len(want) {
 		t.Errorf("%d actions, want %d", len(actions), len(want))

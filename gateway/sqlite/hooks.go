@@ -143,7 +143,7 @@ func (h *Hooks) Append(ctx context.Context, entry hook.Entry) error {
 
 // Entries implements hook.Log.
 func (h *Hooks) Entries(ctx context.Context, name, before string, limit int) ([]hook.Entry, string, error) {
-	found, err := list(ctx, h.store.reader, func(rows *sql.Rows) (entry hook.Entry, err error) {
+	found, err := list(ctx, h.store.reader, "deliveries", func(rows *sql.Rows) (entry hook.Entry, err error) {
 		var record []byte
 		if err := rows.Scan(&record); err != nil {
 			return entry, err

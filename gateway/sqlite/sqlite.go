@@ -1,4 +1,4 @@
-// Package sqlite keeps executions, jobs and sealed secrets in an embedded database, for a gateway that
+// Package sqlite keeps executions, jobs, sealed secrets and API keys in an embedded database, for a gateway that
 // runs alone: one file, durable across restarts, no server.
 package sqlite
 
