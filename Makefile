@@ -16,7 +16,7 @@ TEST := TESTCONTAINERS_RYUK_DISABLED=true ATTUNE_REQUIRE_DOCKER=1 go test -timeo
 
 export STATICCHECK := $(CURDIR)/.tools/staticcheck-$(STATICCHECK_VERSION)
 
-.PHONY: help run up down build images test chaos check bench fuzz fmt clean engine go runtime-images linux-programs
+.PHONY: help run up down build images test chaos judges check bench fuzz fmt clean engine go runtime-images linux-programs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,11 @@ test: engine images ## run all tests (RACE=1: with the race detector)
 chaos: engine images ## crash gateways in 200 random ways (RACE=1; a failure prints its seed)
 	@$(if $(RACE),scripts/go.sh race)
 	$(TEST) ./tests/crash -run '^TestRandomCrashes$$' -crash.schedules=200
+
+judges: go ## hold a gateway against others' programs: schemathesis, MCP conformance, Chromium
+	@scripts/judges/schemathesis.sh
+	@scripts/judges/mcp.sh
+	@scripts/judges/docs.sh
 
 check: engine go $(STATICCHECK) ## tidy, format, vet, staticcheck, tests with -race, clean tree
 	@scripts/check.sh

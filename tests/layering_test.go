@@ -54,6 +54,8 @@ func TestImportTable(t *testing.T) {
 		"modernc.org/sqlite":        "attune/gateway/sqlite",
 		"go.yaml.in/":               "attune/runtimes/strictyaml",
 		"github.com/robfig/":        "attune/gateway/calendar",
+
+		"github.com/modelcontextprotocol/": "attune/gateway/mcp",
 	}
 	measures := map[string]bool{"attune/tests/bench github.com/gofiber/": true} // itself, as a baseline
 	// A package may import from its own layer and those to the right.
@@ -127,7 +129,7 @@ var (
 
 // TestDocumentsNameWhatExists keeps README and CONTRIBUTING honest.
 func TestDocumentsNameWhatExists(t *testing.T) {
-	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/handlers.md", "docs/hooks.md"} {
+	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/handlers.md", "docs/hooks.md", "docs/mcp.md", "docs/openapi.md"} {
 		content, err := os.ReadFile(filepath.Join("..", document))
 		if err != nil {
 			t.Fatal(err)

@@ -46,6 +46,9 @@ func (s *Server) allowExecution(call *call, verb string, x *execution.Execution)
 	return s.allow(call, verb, x.Pack)
 }
 
+// may is allow for what is left out of a listing: nobody has asked for it.
+func (c *call) may(verb, resource string) bool { return c.key == nil || c.key.May(verb, resource) }
+
 // sees tells whether the caller may know of a pack, or of an action's.
 func (c *call) sees(resource string) bool {
 	ref, _, _ := strings.Cut(resource, ".")

@@ -61,7 +61,9 @@ func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	header := &ctx.Response.Header
 	header.Set("Attune-Request-Id", c.id)
 	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
-	header.Set(fasthttp.HeaderCacheControl, "no-store")
+	if len(header.Peek(fasthttp.HeaderCacheControl)) == 0 {
+		header.Set(fasthttp.HeaderCacheControl, "no-store")
+	}
 	s.audit(ctx, c)
 	if !c.streams {
 		s.logAccess(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))

@@ -113,7 +113,11 @@ func printable(text []byte) bool {
 	return !slices.ContainsFunc(text, func(b byte) bool { return b <= ' ' || b > '~' })
 }
 
-func knownMethod(method string) bool { return slices.Contains(fiber.DefaultMethods, method) }
+// methods are those that a resource may not have, where others are unknown:
+// Fiber's, and the youngest, which it does not know.
+var methods = append(slices.Clone(fiber.DefaultMethods), "QUERY")
+
+func knownMethod(method string) bool { return slices.Contains(methods, method) }
 
 // checkOrigin keeps a page on another site from calling actions through its
 // visitor's browser, which may reach a gateway that the page can't. Browsers

@@ -12,17 +12,22 @@ import (
 // healthTimeout bounds all checks of one question together.
 const healthTimeout = 5 * time.Second
 
+type indexPayload struct {
+	Name    string            `json:"name"`
+	Version string            `json:"version"`
+	Links   map[string]string `json:"links"`
+}
+
 // index says what answers here.
 func (s *Server) index(c *fiber.Ctx, _ *call) error {
-	return writeJSON(c, struct {
-		Name    string            `json:"name"`
-		Version string            `json:"version"`
-		Links   map[string]string `json:"links"`
-	}{"Attune Gateway", s.Version, map[string]string{
+	return writeJSON(c, indexPayload{"Attune Gateway", s.Version, map[string]string{
 		"actions":      "/api/v1/actions",
+		"docs":         "/docs",
 		"environments": "/api/v1/environments",
 		"executions":   "/api/v1/executions",
 		"health":       "/healthz",
+		"mcp":          "/mcp",
+		"openapi":      "/openapi.json",
 		"packs":        "/api/v1/packs",
 		"readiness":    "/readyz",
 	}})

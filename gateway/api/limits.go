@@ -15,7 +15,8 @@ import (
 
 // spend takes a request from the bucket that something has under a policy, and
 // tells the client how that stands, in the fields of
-// draft-ietf-httpapi-ratelimit-headers.
+// draft-ietf-httpapi-ratelimit-headers. A nil ctx has no header for them: what is
+// called is one of several things in a message.
 func (s *Server) spend(ctx *fasthttp.RequestCtx, policy, of string, rate limit.Rate) error {
 	if rate.IsZero() {
 		return nil
@@ -25,9 +26,11 @@ func (s *Server) spend(ctx *fasthttp.RequestCtx, policy, of string, rate limit.R
 		s.Logger.Warn("limit a rate", slog.Any("error", err))
 		return nil
 	}
-	header := &ctx.Response.Header
-	header.Add("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=%d", policy, rate.Limit, wholeSeconds(rate.Per)))
-	header.Add("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", policy, state.Remaining, wholeSeconds(state.Reset)))
+	if ctx != nil {
+		header := &ctx.Response.Header
+		header.Add("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=%d", policy, rate.Limit, wholeSeconds(rate.Per)))
+		header.Add("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", policy, state.Remaining, wholeSeconds(state.Reset)))
+	}
 	if state.Allowed {
 		return nil
 	}

@@ -115,6 +115,10 @@ var matrix = map[string]matrixRow{
 	"GET /healthz":                                      verbRow(""),
 	"GET /readyz":                                       verbRow(""),
 	"POST /invoke/:ref":                                 verbRow(key.Invoke),
+	"POST /mcp":                                         anyInvokeRow(),
+	"GET /openapi.json":                                 documentRow(),
+	"GET /docs":                                         verbRow(""),
+	"GET /docs/:file":                                   verbRow(""),
 	"GET /api/v1/packs":                                 listRow(),
 	"POST /api/v1/packs/register":                       verbRow(key.Operate),
 	"GET /api/v1/packs/:ref":                            verbRow(key.Read),
@@ -180,6 +184,20 @@ func retryRow() matrixRow {
 	for _, caller := range []string{"read-only", "operator", "read-all", "operate-all"} {
 		row[caller] = barred
 	}
+	return row
+}
+
+// anyInvokeRow: whoever may call something may ask what.
+func anyInvokeRow() matrixRow {
+	row := verbRow(key.Invoke)
+	row["other pack"], row["other action"] = open, open
+	return row
+}
+
+// documentRow: it is open to all, but a key that is sent must be one.
+func documentRow() matrixRow {
+	row := verbRow("")
+	row["unknown"], row["expired"] = http.StatusUnauthorized, http.StatusUnauthorized
 	return row
 }
 

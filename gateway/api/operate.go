@@ -79,6 +79,9 @@ func (s *Server) verifyEnvironment(c *fiber.Ctx, call *call) error {
 	if err != nil {
 		return explain(ctx, err)
 	}
+	if verification.Faults == nil {
+		verification.Faults = []string{} // a listing is never null
+	}
 	return writeJSON(c, verification)
 }
 

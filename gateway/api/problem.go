@@ -48,6 +48,7 @@ const (
 	codeInPack              = "in-pack"
 	codeNotEnded            = "execution-not-ended"
 	codeNothingKept         = "execution-not-kept"
+	codeInvalidMessage      = "invalid-message"
 )
 
 // kind is what all problems of one code have in common.
@@ -61,6 +62,7 @@ var kinds = map[string]kind{
 	codeInvalidRequest:      {400, "The request is not well-formed HTTP"},
 	codeInvalidQuery:        {400, "The query is not valid"},
 	codeInvalidHeader:       {400, "A header is not valid"},
+	codeInvalidMessage:      {400, "The message is not one of the Model Context Protocol"},
 	codeUnauthenticated:     {401, "The caller is not known"},
 	codeForbidden:           {403, "The request is not allowed"},
 	codeMethodNotAllowed:    {405, "The resource does not have this method"},

@@ -41,6 +41,11 @@ func (s *Server) routes() []route {
 
 		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream", "delay", "priority"}},
 
+		{method: "POST", pattern: "/mcp", verb: key.Invoke, handle: s.serveTools},
+		{method: "GET", pattern: "/openapi.json", handle: s.showOpenAPI},
+		{method: "GET", pattern: "/docs", handle: s.showDocs},
+		{method: "GET", pattern: "/docs/:file", handle: s.showDocs},
+
 		{method: "GET", pattern: "/api/v1/packs", verb: key.Read, handle: s.listPacks},
 		{method: "POST", pattern: "/api/v1/packs/register", verb: key.Operate, handle: s.registerPack},
 		{method: "GET", pattern: "/api/v1/packs/:ref", verb: key.Read, handle: s.showPack},

@@ -23,6 +23,7 @@ import (
 
 	"attune/gateway/key"
 	"attune/gateway/limit"
+	"attune/gateway/mcp"
 )
 
 // errDrained is the cause with which calls are cancelled that outlive the
@@ -40,6 +41,8 @@ type Server struct {
 	listener *listener
 	gate     *gate
 	leave    func() // gate.leave, made once
+	tools    *mcp.Handler
+	openapi  documents
 
 	anonymous key.Key // what everybody may do where a key is needed for the rest
 	slots     limit.Slots
@@ -57,6 +60,7 @@ func New(options Options) (*Server, error) {
 	}
 	s := &Server{Options: options.withDefaults(), gate: newGate()}
 	s.leave = s.gate.leave
+	s.tools = mcp.New(s.Version, s.Logger)
 	s.anonymous.Scopes = s.Anonymous
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	s.app = fiber.New(fiber.Config{
@@ -65,6 +69,7 @@ func New(options Options) (*Server, error) {
 		CaseSensitive:                true,
 		StrictRouting:                true,
 		UnescapePath:                 false, // a ref is checked as it was sent
+		RequestMethods:               methods,
 		DisableStartupMessage:        true,
 		DisablePreParseMultipartForm: true,
 		BodyLimit:                    s.Limits.Body,

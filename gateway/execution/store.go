@@ -24,8 +24,8 @@ type Store interface {
 	// stderr and result. ErrBadCursor.
 	List(ctx context.Context, query Query) (Page, error)
 	// Prune removes what is older than before and, beyond keep executions in
-	// all, the oldest. It reports how many it removed. A zero before and a
-	// negative keep are no bound.
+	// all, the oldest; those of jobs stay until the queue has removed them. It
+	// reports how many it removed. A zero before and a negative keep are no bound.
 	Prune(ctx context.Context, before time.Time, keep int) (int, error)
 	// Ping reports whether the store answers.
 	Ping(ctx context.Context) error

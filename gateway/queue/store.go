@@ -44,8 +44,8 @@ type Store interface {
 	Note(ctx context.Context, c Claim, x *execution.Execution) error
 	// Done removes a job; that of a dead execution becomes a dead letter. ErrLost.
 	Done(ctx context.Context, c Claim, x *execution.Execution) error
-	// Again puts a job back, to be claimed after a while. Uncounted, the claim
-	// was no attempt. ErrLost.
+	// Again puts a job back, to be claimed after a while; at once if it was
+	// cancelled. Uncounted, the claim was no attempt. ErrLost.
 	Again(ctx context.Context, c Claim, x *execution.Execution, after time.Duration, uncounted bool) error
 	// Cancel ends a job that waits, for which x is the record, and reports true; of
 	// one that is claimed it tells the owner by Renew. With keep the ended job is

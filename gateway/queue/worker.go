@@ -145,15 +145,17 @@ func (q *Queue) pause(action string, after time.Duration) {
 func (q *Queue) beat(ctx context.Context) {
 	tick := time.NewTicker(min(q.Limits.Lease/3, mostBeat))
 	defer tick.Stop()
-	for {
+	for away := false; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if err := q.renew(ctx); err != nil && ctx.Err() == nil {
-			q.Log.Warn("the claims of running jobs can't be renewed now", "error", err)
+		err := q.renew(ctx)
+		if err != nil && !away && ctx.Err() == nil {
+			q.Log.Warn("the claims of running jobs can't be renewed; trying again until the queue's store is back", "error", err)
 		}
+		away = err != nil
 	}
 }
 

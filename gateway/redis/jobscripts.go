@@ -229,7 +229,8 @@ return 1
 //	KEYS[1]   prefix of all keys
 //	ARGV[1]   owner
 //	ARGV[2]   turn
-//	ARGV[3]   after how many milliseconds it can be claimed
+//	ARGV[3]   after how many milliseconds it can be claimed; at once if it was
+//	          cancelled
 //	ARGV[4]   1: the claim was no attempt
 //	ARGV[5…]  of save
 //	returns   1 put back, 0 lost
@@ -239,7 +240,7 @@ if not lane then return 0 end
 save(5)
 unclaim(id, lane)
 if ARGV[4] == '1' then redis.call('HINCRBY', job(id), 'attempt', -1) end
-put(id, tonumber(ARGV[3]))
+put(id, redis.call('HEXISTS', job(id), 'cancelled') == 1 and 0 or tonumber(ARGV[3]))
 return 1
 `)
 

@@ -81,26 +81,34 @@ end
 return records
 `)
 
-// pruneScript removes the oldest executions.
+// pruneScript removes the oldest executions, except those of jobs that have not
+// ended.
 //
 //	KEYS[1]  prefix of all keys
 //	ARGV[1]  the place, with (, that none may come before
 //	ARGV[2]  how many may stay in all; negative: any number
-//	ARGV[3]  how many to remove at most
-//	returns  how many it removed; as many as ARGV[3]: there may be more
+//	ARGV[3]  how many to look at
+//	ARGV[4]  how many of the oldest were looked at, and stay
+//	returns  how many it removed, and how many stay; together as many as ARGV[3]:
+//	         there may be more
 var pruneScript = goredis.NewScript(indexes + `
-local keep, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
+local keep, limit, from = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local excess = 0
 if keep >= 0 then excess = redis.call('ZCARD', all) - keep end
 local old = redis.call('ZLEXCOUNT', all, '-', ARGV[1])
-local count = math.min(math.max(excess, old), limit)
-if count <= 0 then return 0 end
-local places = redis.call('ZRANGE', all, 0, count - 1)
+local count, stay = math.min(math.max(excess, old) - from, limit), 0
+if count <= 0 then return {0, 0} end
+local places = redis.call('ZRANGE', all, from, from + count - 1)
 for _, place in ipairs(places) do
   local id = string.sub(place, ` + strconv.Itoa(placeTimeBytes+1) + `)
-  unindex(id)
-  redis.call('DEL', prefix .. '` + recordName + `' .. id)
-  redis.call('ZREM', all, place)
+  local state = redis.call('HGET', prefix .. '` + jobName + `' .. id, 'state')
+  if state and state ~= 'dead' then
+    stay = stay + 1
+  else
+    unindex(id)
+    redis.call('DEL', prefix .. '` + recordName + `' .. id)
+    redis.call('ZREM', all, place)
+  end
 end
-return #places
+return {#places - stay, stay}
 `)

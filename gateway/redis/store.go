@@ -175,13 +175,17 @@ func (s *Store) Prune(ctx context.Context, before time.Time, keep int) (removed 
 	if !before.IsZero() {
 		oldest = timePlace(execution.UnixNano(before))
 	}
-	for {
-		n, err := pruneScript.Run(ctx, s.client.redis, []string{s.client.prefix}, "("+oldest, keep, pruneBatch).Int()
+	for stay := int64(0); ; {
+		n, err := pruneScript.Run(ctx, s.client.redis, []string{s.client.prefix}, "("+oldest, keep, pruneBatch, stay).Int64Slice()
+		if err == nil && len(n) != 2 {
+			err = fmt.Errorf("the reply has %d numbers", len(n))
+		}
 		if err != nil {
 			return removed, fmt.Errorf("prune executions: %w", classify(err))
 		}
-		removed += n
-		if n < pruneBatch {
+		removed += int(n[0])
+		stay += n[1]
+		if n[0]+n[1] < pruneBatch {
 			return removed, nil
 		}
 	}

@@ -24,8 +24,10 @@ func TestBox(t *testing.T) {
 		"of another pack":    func() (string, error) { return v.Open("other", "parameters of 1", key, box) },
 		"of another purpose": func() (string, error) { return v.Open("demo", "parameters of 2", key, box) },
 		"by another key":     func() (string, error) { return v.Open("demo", "parameters of 1", "00000000", box) },
-		"that was changed":   func() (string, error) { return v.Open("demo", "parameters of 1", key, append(bytes.Clone(box[:len(box)-1]), 0)) },
-		"that is too short":  func() (string, error) { return v.Open("demo", "parameters of 1", key, box[:3]) },
+		"that was changed": func() (string, error) {
+			return v.Open("demo", "parameters of 1", key, append(bytes.Clone(box[:len(box)-1]), 0))
+		},
+		"that is too short": func() (string, error) { return v.Open("demo", "parameters of 1", key, box[:3]) },
 	} {
 		if got, err := open(); !errors.Is(err, ErrUnreadable) {
 			t.Errorf("Open() of a box %s = %q, %v, want ErrUnreadable", what, got, err)

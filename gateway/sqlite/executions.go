@@ -182,7 +182,8 @@ func (s *Store) Prune(ctx context.Context, before time.Time, keep int) (removed 
 	}
 	for {
 		result, err := s.writer.ExecContext(ctx, `DELETE FROM executions WHERE rowid IN (SELECT rowid FROM executions
-			WHERE (created_at, id) <= (?, ?) ORDER BY created_at, id LIMIT ?)`, last.CreatedAt, last.ID, pruneBatch)
+			WHERE (created_at, id) <= (?, ?) AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = executions.id AND state <> ?)
+			ORDER BY created_at, id LIMIT ?)`, last.CreatedAt, last.ID, stateDead, pruneBatch)
 		if err != nil {
 			return removed, fmt.Errorf("prune executions: %w", classify(err))
 		}

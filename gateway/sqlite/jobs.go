@@ -187,8 +187,10 @@ func (j *Jobs) Again(ctx context.Context, c queue.Claim, x *execution.Execution,
 		attempt--
 	}
 	return j.held(ctx, "put back", c, x, func(tx *sql.Tx) error {
-		state, at := place(nowMS()+after.Milliseconds(), c.Priority.HeadStart().Milliseconds())
-		_, err := tx.ExecContext(ctx, `UPDATE jobs SET state = ?, at = ?, attempt = ? WHERE id = ?`, state, at, attempt, c.ID)
+		now, start := nowMS(), c.Priority.HeadStart().Milliseconds()
+		state, at := place(now+after.Milliseconds(), start)
+		_, err := tx.ExecContext(ctx, `UPDATE jobs SET state = CASE WHEN cancelled THEN ? ELSE ? END, at = CASE WHEN cancelled THEN ? ELSE ? END,
+			attempt = ? WHERE id = ?`, stateInLine, state, now-start, at, attempt, c.ID)
 		return err
 	})
 }

@@ -69,7 +69,7 @@ func testCancelClaimed(t *testing.T, p Pair) {
 		t.Errorf("Renew() = %v, %v, want cancelled", got, err)
 	}
 	// An owner that doesn't heed it, or died, leaves it to the next.
-	if err := p.Jobs.Again(t.Context(), c, record(a.Entry, execution.StatusQueued), 0, true); err != nil {
+	if err := p.Jobs.Again(t.Context(), c, record(a.Entry, execution.StatusQueued), time.Hour, true); err != nil {
 		t.Fatal(err)
 	}
 	c = p.claimOne(t, queue.Ask{Owner: "b"})
@@ -112,6 +112,35 @@ func testEnded(t *testing.T, p Pair) {
 	}
 	if err := p.Jobs.Done(t.Context(), c, record(a.Entry, execution.StatusSucceeded)); err != nil {
 		t.Errorf("Done() error = %v", err)
+	}
+}
+
+func testPrune(t *testing.T, p Pair) {
+	a, ended := job("demo.run"), job("demo.other")
+	p.mustAdd(t, a, ended)
+	for _, c := range p.claim(t, queue.Ask{Owner: "a", Most: 9, Actions: map[string]int{"demo.run": 0}}) {
+		if err := p.Jobs.Done(t.Context(), c, record(c.Entry, execution.StatusFailed)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if removed, err := p.Executions.Prune(t.Context(), time.Now().Add(time.Hour), 0); removed != 1 || err != nil {
+		t.Errorf("Prune() = %d, %v, want the ended one removed", removed, err)
+	}
+	if got := p.status(t, a.ID); got != execution.StatusQueued {
+		t.Errorf("the execution of a job is %s", got)
+	}
+	if _, err := p.Jobs.Find(t.Context(), ended.ID); !errors.Is(err, queue.ErrNoJob) {
+		t.Errorf("Find() of a job whose record was removed: error = %v, want ErrNoJob", err)
+	}
+	c := p.claimOne(t, queue.Ask{Owner: "a"})
+	if err := p.Jobs.Done(t.Context(), c, record(c.Entry, execution.StatusDead)); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := p.Executions.Prune(t.Context(), time.Time{}, 0); removed != 1 || err != nil {
+		t.Errorf("Prune() after the end = %d, %v, want one removed", removed, err)
+	}
+	if letter, err := p.Jobs.Letter(t.Context(), a.ID); err != nil || letter.Execution.Status != execution.StatusDead {
+		t.Errorf("Letter() after its record was removed = %+v, %v", letter, err)
 	}
 }
 

@@ -36,6 +36,7 @@ func Exercise(t *testing.T, open func(t *testing.T) Pair) {
 		"a cancelled job can stay to be told of":          testCancelKept,
 		"the owner is told of a cancelled claim":          testCancelClaimed,
 		"an end is kept until the job is removed":         testEnded,
+		"a job's record isn't pruned":                     testPrune,
 		"dead letters are listed, replaced and discarded": testLetters,
 		"jobs are counted":                                testStats,
 	} {
