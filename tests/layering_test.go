@@ -129,7 +129,7 @@ var (
 
 // TestDocumentsNameWhatExists keeps README and CONTRIBUTING honest.
 func TestDocumentsNameWhatExists(t *testing.T) {
-	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/handlers.md", "docs/calls.md", "docs/mcp.md", "docs/openapi.md"} {
+	for _, document := range []string{"README.md", "CONTRIBUTING.md", "docs/handlers.md", "docs/calls.md", "docs/hooks.md", "docs/mcp.md", "docs/openapi.md"} {
 		content, err := os.ReadFile(filepath.Join("..", document))
 		if err != nil {
 			t.Fatal(err)

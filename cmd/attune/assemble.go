@@ -13,7 +13,9 @@ import (
 	"attune/envcache"
 	"attune/gateway/api"
 	"attune/gateway/callback"
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
+	"attune/gateway/hook"
 	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/limit"
@@ -44,6 +46,7 @@ type gateway struct {
 	redis    *redis.Client // nil without redis.url
 	store    execution.Store
 	jobs     queue.Store
+	hooks    hook.Store
 	times    schedule.Store
 	vault    *secret.Vault
 	keys     *key.Keeper
@@ -60,6 +63,7 @@ type gateway struct {
 	pools     *runtimes.Pools
 	runner    *execution.Runner
 	queue     *queue.Queue
+	receiver  *delivery.Receiver
 	schedules *schedule.Clockwork
 	warmth    *execution.Warmth
 	server    *api.Server
@@ -123,6 +127,7 @@ func (g *gateway) openState(ctx context.Context) error {
 			return err
 		}
 		g.onClose("redis", client.Close)
+		g.hooks = client.Hooks()
 		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
 		g.jobs = client.Jobs()
 		if err := g.openAPIKeys(ctx, client.Keys(), limit.NewShared(client.Limiter(), g.log)); err != nil {
@@ -138,6 +143,7 @@ func (g *gateway) openState(ctx context.Context) error {
 	}
 	g.onClose("state", store.Close)
 	g.store, g.jobs, g.vault = store, store.Jobs(), &secret.Vault{Store: store.Secrets()}
+	g.hooks = store.Hooks()
 	if err := g.openAPIKeys(ctx, store.Keys(), limit.NewMemory()); err != nil {
 		return err
 	}
@@ -192,6 +198,9 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 		},
 	})
 	g.queue = g.newQueue()
+	if g.receiver, err = g.newReceiver(); err != nil {
+		return err
+	}
 	g.schedules = g.newSchedules()
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	g.server, err = g.newServer()
@@ -244,7 +253,7 @@ func (g *gateway) newServer() (*api.Server, error) {
 	return api.New(api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
 		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Callbacks: g.callbacks(), Idempotency: g.repeats, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
-		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Hooks: g.receiver, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

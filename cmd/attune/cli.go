@@ -41,6 +41,7 @@ type commandLine struct {
 	Pack       PackCmd       `cmd:"" help:"Look at packs, and register them."`
 	Env        EnvCmd        `cmd:"" help:"Look at the environments of packs, build them, and go back."`
 	Secret     SecretCmd     `cmd:"" help:"Store the secrets of packs."`
+	Hook       HookCmd       `cmd:"" help:"Look at the hooks that webhooks call, try them, and replay deliveries."`
 	Key        KeyCmd        `cmd:"" help:"Make, list and revoke API keys."`
 	Schedule   ScheduleCmd   `cmd:"" help:"Run actions at certain times."`
 	Execution  ExecutionCmd  `cmd:"" help:"Look at executions while they run and afterwards, and cancel them."`

@@ -144,7 +144,7 @@ packs         /opt/attune/packs
 environments  volume envs
 state         Redis at redis://u:***@r:6379/0?***
 network for   no pack
-changed       2 of 71 settings
+changed       2 of 74 settings
 `, ""}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config check (-want +got):\n%s", diff)

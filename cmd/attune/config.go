@@ -50,6 +50,7 @@ type Config struct {
 	Network     NetworkConfig     `yaml:"network"`
 	Secrets     SecretsConfig     `yaml:"secrets"`
 	Executions  ExecutionsConfig  `yaml:"executions"`
+	Hooks       HooksConfig       `yaml:"hooks"`
 	Queue       QueueConfig       `yaml:"queue"`
 	Idempotency IdempotencyConfig `yaml:"idempotency"`
 	Callbacks   CallbacksConfig   `yaml:"callbacks"`
@@ -293,6 +294,7 @@ func DefaultConfig() Config {
 		},
 		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
 		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
+		Hooks:      HooksConfig{Keep: 500, MaxAge: Duration(168 * time.Hour), Body: 64 * KiB},
 		Queue: QueueConfig{
 			Concurrency: 32, Max: 100_000, MaxAge: Duration(24 * time.Hour), Lease: seconds(15), Poll: Duration(200 * time.Millisecond),
 		},

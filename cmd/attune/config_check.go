@@ -225,6 +225,9 @@ func (k *configCheck) rest() {
 	}
 	k.count("executions.keep", int64(c.Executions.Keep), 1, 10_000_000)
 	k.duration("executions.max_age", c.Executions.MaxAge, time.Minute, 10*365*24*time.Hour)
+	k.count("hooks.keep", int64(c.Hooks.Keep), 1, 100_000)
+	k.duration("hooks.max_age", c.Hooks.MaxAge, time.Minute, 10*365*24*time.Hour)
+	k.size("hooks.body", c.Hooks.Body, 0, 6*MiB)
 	k.queue()
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "auto", "human", "json")

@@ -63,6 +63,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	parts.Go(func() error { return g.keys.Run(background) })
 	parts.Go(func() error { return g.cache.Run(background) })
 	parts.Go(func() error { return g.warmth.Run(background) })
+	parts.Go(func() error { return g.receiver.Run(background) })
 	parts.Go(func() error { return g.reloadOn(background, hangup) })
 	if g.config.Watch {
 		parts.Go(func() error { return g.watchPacks(background) })
@@ -89,8 +90,18 @@ func (g *gateway) greet() {
 	for _, broken := range catalog.Broken() {
 		g.log.Error("pack has faults and is not served", "pack", broken.Name, "faults", broken.Err.Error())
 	}
+	g.warn(catalog)
 	g.log.Info("ready", "url", "http://"+g.server.Addr().String(), "engine", g.info.Name+" "+g.info.Version,
 		"packs", len(catalog.Packs()), "actions", len(catalog.Actions()), "environments", g.cache.Root)
+}
+
+// warn tells what packs should change, though they are served.
+func (g *gateway) warn(catalog *pack.Catalog) {
+	for _, p := range catalog.Packs() {
+		for _, warning := range p.Warnings {
+			g.log.Warn("pack should be changed", "pack", p.Ref, "fault", warning.Error())
+		}
+	}
 }
 
 // drain ends what still runs after the listener has given up on it.
@@ -141,5 +152,7 @@ func (g *gateway) reload() {
 func (g *gateway) packsChanged(before, after *pack.Catalog) {
 	g.pools.Renew()
 	g.warmth.Look()
+	g.warn(after)
+	g.receiver.Look(context.Background())
 	g.provision.Changed(context.Background(), before, after)
 }

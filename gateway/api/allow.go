@@ -67,6 +67,8 @@ func missing(pattern string) string {
 		return noPack
 	case strings.HasPrefix(pattern, "/api/v1/environments/"):
 		return noEnvironment
+	case strings.HasPrefix(pattern, "/api/v1/hooks/"):
+		return noHook
 	case strings.HasPrefix(pattern, "/api/v1/schedules/"):
 		return noSchedule
 	case strings.HasPrefix(pattern, "/api/v1/dead/"):

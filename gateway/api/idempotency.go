@@ -10,6 +10,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
 	"attune/gateway/idempotency"
 )
@@ -86,7 +87,7 @@ func refuseKey(call *call, taken *idempotency.Taken) error {
 		call.execution = "" // it has nothing to do with this call
 		return refuse(codeKeyReused, "a call with other parameters has used this "+headerIdempotencyKey+": a new call takes a new key")
 	case errors.Is(taken, idempotency.ErrInProgress):
-		return refuseForNow(codeInProgress, "the call with this "+headerIdempotencyKey+" has not ended", inProgressAfter)
+		return refuseForNow(delivery.CodeInProgress, "the call with this "+headerIdempotencyKey+" has not ended", inProgressAfter)
 	case errors.Is(taken, idempotency.ErrTooLarge):
 		return started(refuse(codeAnswerNotKept, "the call with this "+headerIdempotencyKey+" has ended, and its answer was too large to be kept: see the execution"))
 	}

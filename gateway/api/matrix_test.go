@@ -146,6 +146,15 @@ var matrix = map[string]matrixRow{
 	"GET /api/v1/keys":                                  verbRow(key.AdminVerb),
 	"POST /api/v1/keys":                                 verbRow(key.AdminVerb),
 	"DELETE /api/v1/keys/:id":                           verbRow(key.AdminVerb),
+	"POST /hooks/:key":                                  verbRow(""),
+	"GET /hooks/:key":                                   verbRow(""),
+	"GET /api/v1/hooks":                                 listRow(),
+	"GET /api/v1/hooks/:ref":                            verbRow(key.Read),
+	"POST /api/v1/hooks/:ref/rotate":                    verbRow(key.Operate),
+	"POST /api/v1/hooks/:ref/test":                      verbRow(key.Operate),
+	"GET /api/v1/hooks/:ref/deliveries":                 verbRow(key.Read),
+	"GET /api/v1/hooks/:ref/deliveries/:id":             verbRow(key.Operate),
+	"POST /api/v1/hooks/:ref/deliveries/:id/replay":     verbRow(key.Operate),
 	"GET /api/v1/executions":                            listRow(),
 	"GET /api/v1/executions/:id":                        executionRow(key.Read),
 	"GET /api/v1/executions/:id/logs/stdout":            executionRow(key.Read),
@@ -223,7 +232,11 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 				if !known && r.verb != "" {
 					want = http.StatusUnauthorized
 				}
-				status, body := w.status(t, r.method, row.target, row.body, tokens[caller])
+				target := row.target
+				if row.asks {
+					target += "?" + row.query
+				}
+				status, body := w.status(t, r.method, target, row.body, tokens[caller])
 				if want == open && status != cmp.Or(row.status, http.StatusOK) || want != open && status != want {
 					t.Errorf("%d %s, want %d", status, body, cmp.Or(want, row.status, http.StatusOK))
 				}
@@ -280,7 +293,7 @@ func (w *world) likeMissing(t *testing.T, r route, token, body string) {
 	t.Helper()
 	gone := strings.NewReplacer(
 		"/invoke/demo.echo", "/invoke/gone.echo", "packs/demo", "packs/gone", "actions/demo.echo", "actions/gone.echo",
-		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution, deadExecution, unknownExecution, "schedules/demo", "schedules/gone",
+		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution, deadExecution, unknownExecution, "schedules/demo", "schedules/gone", "hooks/demo", "hooks/gone",
 		waitingExecution, unknownExecution, "/p/demo/", "/p/gone/",
 	).Replace(routeRows[r.method+" "+r.pattern].target)
 	sent := strings.ReplaceAll(routeRows[r.method+" "+r.pattern].body, "/packs/demo", "/packs/gone")

@@ -15,6 +15,7 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/hook"
 	"attune/gateway/key"
 	"attune/gateway/openapi"
 	"attune/gateway/pack"
@@ -127,6 +128,7 @@ func (s *Server) openAPISpec(actions []*pack.Action, keys bool) openapi.Spec {
 		reflect.TypeFor[envcache.Status](): "Environment", reflect.TypeFor[secret.Entry](): "Secret",
 		reflect.TypeFor[schedule.Entry](): "Schedule", reflect.TypeFor[schedule.Slot](): "ScheduleSlot", reflect.TypeFor[pack.Problem](): "Fault",
 		reflect.TypeFor[letterPayload](): "DeadLetter", reflect.TypeFor[actionPayload](): "Action", reflect.TypeFor[invocation](): "HowToInvoke",
+		reflect.TypeFor[hook.Entry](): "DeliverySummary",
 	}
 	for code, kind := range kinds {
 		spec.Problems = append(spec.Problems, openapi.Problem{Code: code, Status: kind.status, Title: kind.title})

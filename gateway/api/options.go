@@ -10,7 +10,9 @@ import (
 	"github.com/hashicorp/go-multierror"
 
 	"attune/envcache"
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
+	"attune/gateway/hook"
 	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/limit"
@@ -108,6 +110,23 @@ type Secrets interface {
 	Delete(ctx context.Context, pack, name string) error
 }
 
+// Hooks takes the deliveries of webhooks, and tells about hooks. A
+// delivery.Receiver is one, whose errors are *execution.Error. Safe for
+// concurrent use.
+type Hooks interface {
+	Receive(ctx context.Context, key string, q delivery.Request) (delivery.Answer, error)
+	Challenge(ctx context.Context, key string, q delivery.Request) (delivery.Answer, error)
+
+	Address(ctx context.Context, h *pack.Hook) (hook.Address, error)
+	Rotate(ctx context.Context, h *pack.Hook, grace time.Duration) (hook.Address, error)
+	// Unready says why a hook can't take anything at present; nil = it can.
+	Unready(ctx context.Context, h *pack.Hook) error
+	Deliveries(ctx context.Context, h *pack.Hook, before string, limit int) (entries []hook.Entry, next string, err error)
+	Delivery(ctx context.Context, h *pack.Hook, id string) (hook.Entry, error)
+	Replay(ctx context.Context, h *pack.Hook, id string) (delivery.Answer, error)
+	Test(ctx context.Context, h *pack.Hook) (delivery.Answer, error)
+}
+
 // Keys keeps the API keys. A key.Keeper is one. Safe for concurrent use.
 type Keys interface {
 	// Ring is the present set of keys, from memory; nil while nobody knows.
@@ -155,6 +174,7 @@ type Options struct {
 	Registrar    Registrar
 	Store        Store
 	Secrets      Secrets
+	Hooks        Hooks // nil = there are none
 	Keys         Keys
 	RequireKeys  bool          // also while there is no key
 	Anonymous    []key.Scope   // what needs no key where others do; of key.Invoke

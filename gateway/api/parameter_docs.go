@@ -16,6 +16,10 @@ var actionParameter = openapi.Parameter{
 	Detail: "An action's ref, pack.action.", Schema: openapi.Object{"type": "string", "pattern": actionPattern}, Example: "core.echo",
 }
 
+var hookParameter = openapi.Parameter{
+	Detail: "A hook's ref, pack.hook.", Schema: openapi.Object{"type": "string", "pattern": actionPattern}, Example: "shop.paid",
+}
+
 var scheduleParameter = openapi.Parameter{
 	Detail: "A schedule's ref, pack.schedule.", Schema: openapi.Object{"type": "string", "pattern": actionPattern}, Example: "core.nightly",
 }
@@ -23,15 +27,22 @@ var scheduleParameter = openapi.Parameter{
 // documentedParameters are the parameters of paths and queries, and the headers
 // that mean something to an operation.
 var documentedParameters = map[string]openapi.Parameter{
-	"path:ref":                               {Detail: "A pack's ref.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "core"},
-	"path:/invoke/:ref:ref":                  actionParameter,
-	"path:/api/v1/actions/:ref:ref":          actionParameter,
-	"path:/api/v1/schedules/:ref:ref":        scheduleParameter,
-	"path:/api/v1/schedules/:ref/run:ref":    scheduleParameter,
-	"path:/api/v1/schedules/:ref/pause:ref":  scheduleParameter,
-	"path:/api/v1/schedules/:ref/resume:ref": scheduleParameter,
-	"path:pack":                              {Detail: "A pack's ref.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "core"},
-	"path:runtime":                           {Detail: "A runtime's name.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "python"},
+	"path:ref":                                          {Detail: "A pack's ref.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "core"},
+	"path:/invoke/:ref:ref":                             actionParameter,
+	"path:/api/v1/actions/:ref:ref":                     actionParameter,
+	"path:/api/v1/schedules/:ref:ref":                   scheduleParameter,
+	"path:/api/v1/schedules/:ref/run:ref":               scheduleParameter,
+	"path:/api/v1/schedules/:ref/pause:ref":             scheduleParameter,
+	"path:/api/v1/schedules/:ref/resume:ref":            scheduleParameter,
+	"path:/api/v1/hooks/:ref:ref":                       hookParameter,
+	"path:/api/v1/hooks/:ref/rotate:ref":                hookParameter,
+	"path:/api/v1/hooks/:ref/test:ref":                  hookParameter,
+	"path:/api/v1/hooks/:ref/deliveries:ref":            hookParameter,
+	"path:/api/v1/hooks/:ref/deliveries/:id:ref":        hookParameter,
+	"path:/api/v1/hooks/:ref/deliveries/:id/replay:ref": hookParameter,
+	"path:key":     {Detail: "A hook's random key.", Schema: openapi.Object{"type": "string", "pattern": "^[A-Z2-7]{26}$"}, Example: "AB47HGBPYJR75Z6LTIBXY62JCZ"},
+	"path:pack":    {Detail: "A pack's ref.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "core"},
+	"path:runtime": {Detail: "A runtime's name.", Schema: openapi.Object{"type": "string", "pattern": packPattern}, Example: "python"},
 	"path:name": {Detail: "A secret's name.",
 		Schema: openapi.Object{"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"}, Example: "token"},
 	"path:id": {Detail: "The ID of an execution, or of a key.",

@@ -43,7 +43,9 @@ type packPayload struct {
 	Network      string          `json:"network,omitempty"`
 	Limits       runtimes.Limits `json:"limits,omitzero"`
 	Actions      []string        `json:"actions,omitempty"`
+	Hooks        []string        `json:"hooks,omitempty"`
 	Faults       []string        `json:"faults,omitempty"`
+	Warnings     []string        `json:"warnings,omitempty"` // it is served all the same
 }
 
 // actionSummary is an action in a listing.

@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
 	"attune/gateway/pack"
 )
@@ -47,7 +48,6 @@ const (
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
 	codeInvalidEvent        = "invalid-event"
-	codeInProgress          = "in-progress"
 	codeOutcomeUnknown      = "outcome-unknown"
 	codeAnswerNotKept       = "answer-not-kept"
 	codeKeyReused           = "idempotency-key-reuse"
@@ -82,7 +82,6 @@ var kinds = map[string]kind{
 	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
 	codeEnded:               {409, "The execution has ended"},
 	codeElsewhere:           {409, "The execution runs on another gateway"},
-	codeInProgress:          {409, "The first call has not ended"},
 	codeOutcomeUnknown:      {409, "What became of the first call is unknown"},
 	codeAnswerNotKept:       {409, "The answer of the first call was not kept"},
 	codeAlreadyExists:       {409, "There is one of that ref already"},
@@ -101,6 +100,11 @@ var kinds = map[string]kind{
 	codeUnknownMethod:       {501, "The method is unknown"},
 	codeNotReady:            {503, "The gateway is not ready"},
 	codeUnsupportedProtocol: {505, "The protocol version is not supported"},
+
+	delivery.CodeInvalidSignature: {401, "The request is not proven"},
+	delivery.CodeIDReuse:          {409, "The ID was used for another body"},
+	delivery.CodeInProgress:       {409, "The same request is being worked on"},
+	delivery.CodeNotReplayable:    {409, "The delivery can't be replayed"},
 
 	execution.CodeInvalidRef:         {400, "The reference is not valid"},
 	execution.CodeInvalidJSON:        {400, "The body is not valid JSON"},
@@ -124,6 +128,9 @@ var kinds = map[string]kind{
 	execution.CodeTimedOut:           {504, "The call took too long"},
 	execution.CodeEnvironmentStorage: {507, "There is no space for the environment"},
 }
+
+// StatusOf is the status of the problem of a code; 0 = there is none.
+func StatusOf(code string) int { return kinds[code].status }
 
 // Problem is the body of every error: RFC 9457 with our extensions.
 type Problem struct {

@@ -85,7 +85,7 @@ func described(kind, detail string) openapi.Object {
 }
 
 // routeDocs are those of all routes, by method and pattern.
-var routeDocs = joined(servingDocs, laterDocs)
+var routeDocs = joined(servingDocs, laterDocs, hookDocs)
 
 func joined(parts ...map[string]routeDoc) map[string]routeDoc {
 	all := map[string]routeDoc{}

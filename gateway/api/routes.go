@@ -36,6 +36,9 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
 
+		{method: "POST", pattern: "/hooks/:key", handle: s.receiveHook, openQuery: true},
+		{method: "GET", pattern: "/hooks/:key", handle: s.challengeHook, openQuery: true},
+
 		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream", "delay", "priority"}},
 
 		{method: "POST", pattern: "/mcp", verb: key.Invoke, handle: s.serveTools},
@@ -64,6 +67,14 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rebuild", verb: key.Operate, handle: s.rebuildEnvironment},
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rollback", verb: key.Operate, handle: s.rollbackEnvironment},
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/verify", verb: key.Operate, handle: s.verifyEnvironment},
+
+		{method: "GET", pattern: "/api/v1/hooks", verb: key.Read, handle: s.listHooks},
+		{method: "GET", pattern: "/api/v1/hooks/:ref", verb: key.Read, handle: s.showHook},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/rotate", verb: key.Operate, handle: s.rotateHook},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/test", verb: key.Operate, handle: s.testHook},
+		{method: "GET", pattern: "/api/v1/hooks/:ref/deliveries", verb: key.Read, handle: s.listDeliveries, query: []string{"cursor", "limit"}},
+		{method: "GET", pattern: "/api/v1/hooks/:ref/deliveries/:id", verb: key.Operate, handle: s.showDelivery},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/deliveries/:id/replay", verb: key.Operate, handle: s.replayDelivery},
 
 		{method: "GET", pattern: "/api/v1/keys", verb: key.AdminVerb, handle: s.listKeys},
 		{method: "POST", pattern: "/api/v1/keys", verb: key.AdminVerb, handle: s.createKey},

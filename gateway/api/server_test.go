@@ -14,6 +14,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"attune/gateway/delivery/deliverytest"
 	"attune/gateway/execution"
 	"attune/gateway/pack"
 	"attune/runtimes"
@@ -27,6 +28,7 @@ type world struct {
 	registrar    *fakeRegistrar
 	store        *fakeStore
 	secrets      *fakeSecrets
+	hooks        *hookWorld
 	keys         *fakeKeys
 	queue        *fakeQueue
 	health       *fakeHealth
@@ -45,6 +47,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		registrar:    &fakeRegistrar{catalog: catalog},
 		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
 		secrets:      &fakeSecrets{},
+		hooks:        newHookWorld(t, catalog),
 		keys:         &fakeKeys{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
@@ -59,6 +62,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Registrar:    w.registrar,
 		Store:        w.store,
 		Secrets:      w.secrets,
+		Hooks:        w.hooks.receiver(t, w.invoker, catalog),
 		Keys:         w.keys,
 		Schedules:    newFakeSchedules(catalog),
 		Queue:        w.queue,
@@ -120,7 +124,7 @@ func (w *world) do(t *testing.T, method, target, body string, header ...string) 
 func testCatalog(t testing.TB) *pack.Catalog {
 	t.Helper()
 	dir := t.TempDir()
-	for name, content := range map[string]string{
+	files := map[string]string{
 		"asleep/pack.yaml":        "ref: asleep\nversion: 1.0.0\nenabled: false\n",
 		"asleep/actions/nap.yaml": "ref: asleep.nap\nrunner_type: shell\nentry_point: nap.sh\noutput_format: json\n",
 		"asleep/actions/nap.sh":   "#!/bin/sh\n",
@@ -137,7 +141,13 @@ func testCatalog(t testing.TB) *pack.Catalog {
 		"snake/pack.yaml":         "ref: snake\nversion: 1.0.0\n",
 		"snake/actions/run.yaml":  "ref: snake.run\nrunner_type: python\nentry_point: run.py\noutput_format: json\n",
 		"snake/actions/run.py":    "print(1)\n",
-	} {
+	}
+	for name, content := range deliverytest.Hooks("demo", "echo") {
+		if name != "hooks/hush.yaml" { // echo has no secret
+			files["demo/"+name] = content
+		}
+	}
+	for name, content := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)

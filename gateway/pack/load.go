@@ -68,6 +68,7 @@ func load(dir string, reg *runtimes.Registry, opt LoadOptions, faults *strictyam
 	l.manifest(pack)
 	l.dependencyFiles()
 	l.actions(pack)
+	l.hooks(pack)
 	l.schedules(pack)
 	l.refusedLocks(pack)
 	return pack, nil
@@ -97,10 +98,8 @@ func (l *loader) reserved() {
 
 // later refuses what later versions will serve, rather than leave it out.
 func (l *loader) later() {
-	for _, dir := range []string{"hooks", "runtimes"} {
-		for _, name := range l.tree.yamlFiles(dir) {
-			l.faults.Addf(name, 0, "%s/ is not supported yet: leave it out", dir)
-		}
+	for _, name := range l.tree.yamlFiles("runtimes") {
+		l.faults.Addf(name, 0, "runtimes/ is not supported yet: leave it out")
 	}
 }
 

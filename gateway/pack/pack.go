@@ -35,6 +35,8 @@ type Pack struct {
 	Limits   runtimes.Limits   // zero fields: the operator's defaults
 	Vars     map[string]string // process variables of its actions
 	Actions  []*Action         // sorted by ref
+	Hooks    []*Hook           // sorted by ref
+	Warnings []Fault           // what is served all the same, but should be changed
 	// Schedules are those in schedules/, sorted by ref.
 	Schedules []*Schedule
 }
