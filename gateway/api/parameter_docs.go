@@ -51,5 +51,5 @@ var documentedParameters = map[string]openapi.Parameter{
 	"query:cursor":   {Detail: "The next of the page before.", Schema: openapi.Object{"type": "string", "minLength": 1}},
 	"query:limit":    {Detail: "How many.", Schema: openapi.Object{"type": "integer", "minimum": 1, "maximum": execution.MaxLimit}},
 
-	"header:Prefer": {Detail: "`respond-async` answers at once, and the action runs later; `wait=N` waits N seconds for its result. What is not understood is ignored.", Schema: openapi.Object{"type": "string"}, Example: "wait=30"},
+	"header:Prefer": {Detail: "`respond-async` answers at once, and the action runs later; `wait=N` waits N seconds for its result. What is not understood is ignored.", Schema: openapi.Object{"type": "string"}, Example: "wait=5"},
 }

@@ -86,12 +86,13 @@ func (b *builder) action(action *pack.Action) error {
 
 const eventsDetail = "Events as they happen: environment, started, stdout, stderr, item, dropped, then result or problem."
 
-// invokeQuery are the parameters of a call: only text can be streamed.
+// invokeQuery are the parameters of a call: only text can be streamed. Those of
+// asynchronous calls alone are with the operation of any action.
 func invokeQuery(action *pack.Action) []string {
 	if action.OutputFormat == pack.FormatText || action.OutputFormat == pack.FormatJSONL {
-		return []string{"timeout", "stream", "delay", "priority"}
+		return []string{"timeout", "stream"}
 	}
-	return []string{"timeout", "delay", "priority"}
+	return []string{"timeout"}
 }
 
 // needsBody tells whether {}, which is what no body means, lacks something.
