@@ -52,7 +52,7 @@ var documentedParameters = map[string]openapi.Parameter{
 	"query:timeout": {Detail: "The call's limit: seconds, or a duration. The smallest of this, the action's and the operator's limit holds.",
 		Schema: openapi.Object{"type": "string", "pattern": `^([1-9][0-9]{0,5}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9])(ms|s|m|h)?$`}, Example: "5"},
 	"query:delay": {Detail: "With Prefer: respond-async: it starts no sooner. Seconds, or a duration.",
-		Schema: openapi.Object{"type": "string", "pattern": `^([1-9][0-9]{0,4}(\.[0-9]{1,6})?)(ms|s)?$`}, Example: "90s"},
+		Schema: openapi.Object{"type": "string", "pattern": `^([1-9][0-9]{0,4}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9])(ms|s)?$`}, Example: "90s"},
 	"query:priority": {Detail: "With Prefer: respond-async.", Schema: openapi.Object{"type": "string", "enum": []any{"high", "normal", "low"}}},
 	"query:stream":   {Detail: "The output is the body as it is printed.", Schema: openapi.Object{"type": "string", "enum": []any{"0", "1", "false", "true"}}},
 	"query:follow":   {Detail: "To the end of the execution.", Schema: openapi.Object{"type": "string", "enum": []any{"0", "1", "false", "true"}}},
@@ -62,5 +62,5 @@ var documentedParameters = map[string]openapi.Parameter{
 	"query:cursor":   {Detail: "The next of the page before.", Schema: openapi.Object{"type": "string", "minLength": 1}},
 	"query:limit":    {Detail: "How many.", Schema: openapi.Object{"type": "integer", "minimum": 1, "maximum": execution.MaxLimit}},
 
-	"header:Prefer": {Detail: "`respond-async` answers at once, and the action runs later; `wait=N` waits N seconds for its result. What is not understood is ignored.", Schema: openapi.Object{"type": "string"}, Example: "wait=30"},
+	"header:Prefer": {Detail: "`respond-async` answers at once, and the action runs later; `wait=N` waits N seconds for its result. What is not understood is ignored.", Schema: openapi.Object{"type": "string"}, Example: "wait=5"},
 }
