@@ -23,6 +23,9 @@ type Call struct {
 	Parameters       []byte    // JSON object, secrets among them; empty = {}
 	Secrets          []string  // names of the parameters that are secrets
 	Deadline         time.Time // zero = only ctx's
+	// Traceparent and Tracestate say where in a trace the call is, as W3C Trace
+	// Context writes it; empty = nowhere.
+	Traceparent, Tracestate string
 	// ResultLimit is in bytes; a larger result is ErrTooLarge.
 	ResultLimit int64
 	// Bytes of each stream that are delivered; what comes after is counted and
@@ -328,6 +331,12 @@ func (w *Worker) encode(c *Call) error {
 	b = appendText(append(b, `,"action":`...), c.Action)
 	b = appendText(append(b, `,"pack":`...), c.Pack)
 	b = appendText(append(b, `,"file":`...), c.File)
+	if c.Traceparent != "" {
+		b = appendText(append(b, `,"traceparent":`...), c.Traceparent)
+	}
+	if c.Tracestate != "" {
+		b = appendText(append(b, `,"tracestate":`...), c.Tracestate)
+	}
 	if !c.Deadline.IsZero() {
 		b = strconv.AppendFloat(append(b, `,"deadline":`...), float64(c.Deadline.UnixMicro())/1e6, 'f', 6, 64)
 	}
