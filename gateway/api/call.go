@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"attune/gateway/trace"
 )
 
 // call is what the api knows about the request that it is answering.
@@ -16,7 +18,11 @@ type call struct {
 	route     string // pattern; empty until a route was found
 	quiet     bool   // logged at debug level
 	query     url.Values
+	action    string // that is called, once it is known to be one
 	execution string // empty until there is one
+	problem   string // code of the problem that it was answered with; empty = none
+	trace     trace.Context
+	span      *trace.Span // nil = it isn't drawn
 
 	environment string // path of the status of the environment it needs; empty = none
 	leave       func() // through the gate
@@ -45,19 +51,31 @@ func (c *call) phase() string {
 	return "run"
 }
 
-// end completes the answer with what every answer has, and logs one line.
+// end completes the answer with what every answer has, and tells of it.
 func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	header := &ctx.Response.Header
 	header.Set("Attune-Request-Id", c.id)
 	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
 	header.Set(fasthttp.HeaderCacheControl, "no-store")
 	if !c.streams {
-		s.logAccess(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
+		s.answered(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
 	}
 }
 
+// answered counts, draws and logs a request, once its answer is made.
+func (s *Server) answered(c *call, method string, status, size int) {
+	now := time.Now()
+	if s.Metrics != nil {
+		s.Metrics.Answered(method, c.route, status, now.Sub(c.arrived))
+	}
+	if c.span != nil {
+		c.draw(status)
+	}
+	s.logAccess(c, method, status, size, now)
+}
+
 // logAccess logs a request that was answered.
-func (s *Server) logAccess(c *call, method string, status, size int) {
+func (s *Server) logAccess(c *call, method string, status, size int, now time.Time) {
 	level := slog.LevelInfo
 	if c.quiet {
 		level = slog.LevelDebug
@@ -66,7 +84,6 @@ func (s *Server) logAccess(c *call, method string, status, size int) {
 	if !handler.Enabled(ctx, level) {
 		return
 	}
-	now := time.Now()
 	// Not by the Logger, which looks for its caller even where no handler tells it.
 	record := slog.NewRecord(now, level, "request", 0)
 	attrs := [...]slog.Attr{
@@ -76,11 +93,15 @@ func (s *Server) logAccess(c *call, method string, status, size int) {
 		slog.Duration("duration", now.Sub(c.arrived)),
 		slog.Int("bytes", size),
 		slog.String("request", c.id),
-		slog.String("execution", c.execution),
+		{}, {}, {}, {},
 	}
-	told := attrs[:]
-	if c.execution == "" {
-		told = attrs[:len(attrs)-1]
+	told := attrs[:len(attrs)-4]
+	for _, more := range [...]struct{ key, value string }{
+		{"action", c.action}, {"execution", c.execution}, {"problem", c.problem}, {"trace", c.trace.TraceID()},
+	} {
+		if more.value != "" {
+			told = append(told, slog.String(more.key, more.value))
+		}
 	}
 	record.AddAttrs(told...)
 	_ = handler.Handle(ctx, record) // as a Logger does: there is nowhere else to say it

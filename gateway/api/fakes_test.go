@@ -189,6 +189,7 @@ func storedExecution() *execution.Execution {
 type fakeHealth struct {
 	mu     sync.Mutex
 	checks []HealthCheck
+	asked  int
 }
 
 var _ Health = (*fakeHealth)(nil)
@@ -202,5 +203,6 @@ func (f *fakeHealth) report(checks ...HealthCheck) {
 func (f *fakeHealth) Check(context.Context) []HealthCheck {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.asked++
 	return f.checks
 }

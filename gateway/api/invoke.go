@@ -94,6 +94,7 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	if err != nil {
 		return none, nil, err
 	}
+	call.action = ref.String()
 	if action.Runtime.HasEnvironment() {
 		call.environment = environmentPath(string(ref.Pack), action.Runtime.Name)
 	}
@@ -106,10 +107,11 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	}
 	return execution.Request{
 		ID:      s.NewID(),
-		Action:  ref.String(),
+		Action:  call.action,
 		Body:    bytes.Clone(c.Request().Body()), // as sent: fiber's Body would unpack it
 		Timeout: timeout,
 		Arrived: call.arrived,
+		Trace:   call.trace.Parent, TraceState: call.trace.State,
 	}, action, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"attune/gateway/execution"
 	"attune/gateway/pack"
 	"attune/gateway/secret"
+	"attune/gateway/trace"
 )
 
 // Invoker runs actions.
@@ -89,10 +90,19 @@ type Health interface {
 
 // HealthCheck is the state of one thing that the gateway depends on.
 type HealthCheck struct {
-	Name     string `json:"name"`
-	OK       bool   `json:"ok"`
-	Required bool   `json:"required"` // not ready without it
-	Detail   string `json:"detail,omitempty"`
+	Name     string    `json:"name"`
+	OK       bool      `json:"ok"`
+	Required bool      `json:"required"` // not ready without it
+	Detail   string    `json:"detail,omitempty"`
+	Since    time.Time `json:"since,omitzero"` // when OK became what it is; filled in by the api
+}
+
+// Metrics counts requests and shows all metrics there are. Safe for concurrent use.
+type Metrics interface {
+	// Answered counts a request. The route is a pattern, empty if there was none.
+	Answered(method, route string, status int, took time.Duration)
+	// Expose writes all metrics as Prometheus reads them.
+	Expose() (contentType string, body []byte, err error)
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
@@ -105,6 +115,8 @@ type Options struct {
 	Store        Store
 	Secrets      Secrets
 	Health       Health        // nil = always ready unless draining
+	Metrics      Metrics       // nil = nothing is counted, and there is no /metrics
+	Tracer       *trace.Tracer // nil = requests are not drawn
 	NewID        func() string // of executions and of requests; ULIDs
 	Logger       *slog.Logger  // Defaults to discarding.
 	Version      string        // Defaults to "dev".

@@ -33,6 +33,9 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/", handle: s.index},
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
+		{method: "GET", pattern: "/metrics", verb: key.Read, handle: s.metrics, health: true},
+		{method: "GET", pattern: "/problems", handle: s.listProblems},
+		{method: "GET", pattern: "/problems/:slug", handle: s.showProblem},
 
 		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream"}},
 
@@ -84,6 +87,7 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 	call := callOf(c.Context())
 	call.route, call.quiet = r.pattern, r.health
 	if !r.health {
+		s.place(c.Context(), call)
 		if err := s.admit(); err != nil {
 			return err
 		}

@@ -36,7 +36,9 @@ type Server struct {
 	http     *fasthttp.Server        // Fiber's, with our handlers around it
 	listener *listener
 	gate     *gate
-	leave    func() // gate.leave, made once
+	health   *health
+	made     time.Time // now
+	leave    func()    // gate.leave, made once
 
 	// base is the context of every call: it outlives the client, and ends only
 	// when a Shutdown runs out of time.
@@ -52,6 +54,7 @@ func New(options Options) (*Server, error) {
 	s := &Server{Options: options.withDefaults(), gate: newGate()}
 	s.leave = s.gate.leave
 	s.base, s.stop = context.WithCancelCause(context.Background())
+	s.health, s.made = newHealth(s.Health, s.base), time.Now().UTC()
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "attune",
 		Immutable:                    true, // strings from Fiber outlive the request

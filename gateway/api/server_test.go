@@ -15,6 +15,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/metrics"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -48,6 +49,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
 		served:       make(chan error, 1),
 	}
+	registry := metrics.New("1.2.3")
 	options := Options{
 		Invoker:      w.invoker,
 		Catalog:      func() *pack.Catalog { return catalog },
@@ -56,10 +58,14 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Store:        w.store,
 		Secrets:      w.secrets,
 		Health:       w.health,
-		NewID:        func() string { return ulid.Make().String() },
-		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Version:      "1.2.3",
-		Limits:       limits,
+		Metrics: struct {
+			*metrics.Requests
+			*metrics.Registry
+		}{metrics.NewRequests(registry), registry},
+		NewID:   func() string { return ulid.Make().String() },
+		Logger:  slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Version: "1.2.3",
+		Limits:  limits,
 	}
 	for _, f := range change {
 		f(&options)
