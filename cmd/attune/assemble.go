@@ -17,6 +17,7 @@ import (
 	"attune/gateway/redis"
 	"attune/gateway/secret"
 	"attune/gateway/sqlite"
+	"attune/gateway/trace"
 	"attune/runtimes"
 	"attune/runtimes/container"
 )
@@ -27,17 +28,21 @@ const killGrace = 2 * time.Second
 // gateway is the program's parts, put together. Nothing of it runs before
 // serve; close gives everything back.
 type gateway struct {
-	config   Config
-	log      *slog.Logger
-	id       string
-	info     container.Info
-	engine   container.Engine
-	layout   runtimes.Layout
-	registry *runtimes.Registry
-	leases   *envcache.FileLeaser
-	redis    *redis.Client // nil without redis.url
-	store    execution.Store
-	vault    *secret.Vault
+	config Config
+	log    *slog.Logger
+	id     string
+	info   container.Info
+	engine container.Engine
+	// containers is the engine with its calls counted: what all parts use.
+	containers container.Engine
+	measures   *measures     // nil = nothing is counted
+	tracer     *trace.Tracer // nil = nothing is drawn
+	layout     runtimes.Layout
+	registry   *runtimes.Registry
+	leases     *envcache.FileLeaser
+	redis      *redis.Client // nil without redis.url
+	store      execution.Store
+	vault      *secret.Vault
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -88,6 +93,9 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	if err = g.takeIdentity(ctx, root); err != nil {
 		return nil, err
 	}
+	if err = g.openMeasures(); err != nil {
+		return nil, err
+	}
 	if err = g.openState(); err != nil {
 		return nil, err
 	}
@@ -129,6 +137,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	}
 	built := func(e envcache.Event) {
 		events(e)
+		g.built(e)
 		g.warmth.Event(e)
 	}
 	secrets, err := g.secretsDir(root)
@@ -143,12 +152,12 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	if err != nil {
 		return err
 	}
-	g.pools = runtimes.NewPools(g.engine, box, runtimes.PoolLimits{
+	g.pools = runtimes.NewPools(g.containers, box, runtimes.PoolLimits{
 		Total: g.config.Pool.MaxInstances, Memory: memory, CPU: g.config.Pool.CPU, PerPool: g.config.Pool.PerPool,
 		Queue: g.config.Pool.Queue, IdleTimeout: time.Duration(g.config.Pool.IdleTimeout),
 	}, g.log)
 	g.onClose("instances", g.pools.Close)
-	g.images = execution.NewImages(g.engine, g.admit)
+	g.images = execution.NewImages(g.containers, g.admit)
 	g.inventory = &execution.Inventory{Catalog: g.packs.Catalog, Cache: g.cache, Images: g.images, Logger: g.log}
 	g.provision = &execution.Provisioner{Packs: g.packs, Inventory: g.inventory, Ahead: g.config.Build.Ahead}
 	g.packs.OnChange(g.packsChanged)
@@ -159,7 +168,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	limits := g.config.Limits
 	g.runner = execution.NewRunner(execution.Options{
 		Catalog: g.packs.Catalog, Environments: g.cache, Instances: g.pools, Images: g.images,
-		Box: box, Recorder: g.recorder, Secrets: g.vault, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
+		Box: box, Recorder: g.recorder, Secrets: g.vault, Tracer: g.tracer, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
 		Limits: execution.Limits{
 			MaxTimeout: time.Duration(limits.MaxTimeout), Result: int64(limits.Result),
 			Log: int64(limits.LogBytes), Grace: killGrace,
@@ -167,8 +176,11 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 		},
 	})
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
-	g.server, err = g.newServer()
-	return err
+	if g.server, err = g.newServer(); err != nil {
+		return err
+	}
+	g.observe()
+	return nil
 }
 
 func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []string, events func(envcache.Event)) (*envcache.Cache, error) {
@@ -178,7 +190,7 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 		return nil, fmt.Errorf("build.index_credentials (%s): %w", g.config.Origin("build.index_credentials"), err)
 	}
 	options := envcache.Options{
-		Root: root, Layout: g.layout, Engine: g.engine, Local: g.leases, GatewayID: g.id,
+		Root: root, Layout: g.layout, Engine: g.containers, GatewayID: g.id,
 		AgentDir: box.AgentDir, CADir: box.CADir, Vars: build.Vars, Indexes: indexes, Network: container.Network(build.Network),
 		Limits: envcache.Limits{
 			Concurrency: build.Concurrency, Queue: build.Queue, Timeout: time.Duration(build.Timeout),
@@ -190,8 +202,8 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 		},
 		SecretsDir: secrets, Log: g.log, Events: events,
 	}
+	options.Local, options.Shared = g.leasers()
 	if g.redis != nil {
-		options.Shared = g.redis.Leaser()
 		options.References = g.redis.References(g.id, 3*options.Limits.Lease)
 	}
 	return envcache.New(options)
@@ -203,16 +215,20 @@ func (g *gateway) newServer() (*api.Server, error) {
 	if connections == 0 {
 		connections = -1 // the api's word for "not bounded"
 	}
-	return api.New(api.Options{
+	options := api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Health: g, Tracer: g.tracer, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,
 			ConnectionsPerIP: connections,
 			Drain:            max(time.Duration(server.DrainTimeout), time.Nanosecond), // 0 is "at once" here, "the default" there
 		},
-	})
+	}
+	if g.measures != nil {
+		options.Metrics = g.measures
+	}
+	return api.New(options)
 }
 
 // box installs the agent and the certificate bundle on the volume, where

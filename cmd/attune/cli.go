@@ -92,6 +92,12 @@ func (c *ServeCmd) load(p *program) (Config, error) {
 			Reason: config.Server.Host + " can be reached from other machines, and there are no API keys: listen on 127.0.0.1, or allow it with --insecure",
 		}}
 	}
+	if host := config.Admin.Host; config.Admin.Port != 0 && !c.Insecure && !isLoopback(host) {
+		return config, exitError{exitUsage, Fault{
+			Key: "admin.host", Origin: config.Origin("admin.host"),
+			Reason: host + " can be reached from other machines, and the administrative listener asks for no key: listen on 127.0.0.1, or allow it with --insecure",
+		}}
+	}
 	return config, nil
 }
 

@@ -52,6 +52,12 @@ type Config struct {
 	Executions ExecutionsConfig `yaml:"executions"`
 	Log        LogConfig        `yaml:"log"`
 
+	// Metrics counts what the gateway does, for Prometheus: GET /metrics. Default
+	// true.
+	Metrics bool          `yaml:"metrics"`
+	Tracing TracingConfig `yaml:"tracing"`
+	Admin   AdminConfig   `yaml:"admin"`
+
 	origins map[string]string // dotted key → "attune.yaml:12", "ATTUNE__…" or "--port"; absent = default
 }
 
@@ -263,6 +269,9 @@ func DefaultConfig() Config {
 		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
 		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
 		Log:        LogConfig{Level: "info", Format: "auto"},
+		Metrics:    true,
+		Tracing:    TracingConfig{Sample: 1},
+		Admin:      AdminConfig{Host: "127.0.0.1"},
 	}
 }
 

@@ -50,6 +50,7 @@ func (c *Config) check() []Fault {
 	k.build()
 	k.limits()
 	k.rest()
+	k.operations()
 	return k.faults
 }
 

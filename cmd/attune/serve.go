@@ -49,6 +49,10 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err := g.server.Listen(address); err != nil {
 		return errors.Join(err, g.close())
 	}
+	admin, err := g.openAdmin(ctx)
+	if err != nil {
+		return errors.Join(err, g.server.Shutdown(ctx), g.close())
+	}
 	// Before it says that it is ready: by default the signal would end it.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -63,12 +67,15 @@ func (g *gateway) serve(ctx context.Context) error {
 	parts.Go(func() error { return g.cache.Run(background) })
 	parts.Go(func() error { return g.warmth.Run(background) })
 	parts.Go(func() error { return g.reloadOn(background, hangup) })
+	if admin != nil {
+		parts.Go(func() error { return admin.run(background) })
+	}
 	if g.config.Watch {
 		parts.Go(func() error { return g.watchPacks(background) })
 	}
 	parts.Go(func() error { g.reseal(background); return nil })
 	g.provision.Start(background)
-	err := g.server.Serve(ctx)
+	err = g.server.Serve(ctx)
 	g.log.Info("stopping")
 	g.drain()
 	stop()
@@ -133,5 +140,8 @@ func (g *gateway) reload() {
 func (g *gateway) packsChanged(before, after *pack.Catalog) {
 	g.pools.Renew()
 	g.warmth.Look()
+	if g.measures != nil {
+		g.measures.forget(before, after)
+	}
 	g.provision.Changed(context.Background(), before, after)
 }

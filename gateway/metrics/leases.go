@@ -57,7 +57,11 @@ func (l *countedLeaser) Acquire(ctx context.Context, name string, ttl time.Durat
 	go func() {
 		select {
 		case <-lease.Lost():
-			l.lost.Inc()
+			select {
+			case <-held.released: // before it was lost
+			default:
+				l.lost.Inc()
+			}
 		case <-held.released:
 		}
 	}()
@@ -71,8 +75,7 @@ type countedLease struct {
 	released chan struct{}
 }
 
-// Release implements envcache.Lease. A loss before it may go uncounted in the
-// same moment, and nothing later counts.
+// Release implements envcache.Lease. A loss in the same moment may go uncounted.
 func (l *countedLease) Release(ctx context.Context) error {
 	l.once.Do(func() { close(l.released) })
 	return l.Lease.Release(ctx)

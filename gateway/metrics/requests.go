@@ -38,3 +38,15 @@ func (r *Requests) Answered(method, route string, status int, took time.Duration
 	h.count.Inc()
 	h.took.Observe(took.Seconds())
 }
+
+// Serving shows what the server does now.
+func Serving(r *Registry, look func() (requests, connections int)) {
+	r.Gauge("http_requests_in_flight", "Requests that are being answered, probes left out.", func() float64 {
+		requests, _ := look()
+		return float64(requests)
+	})
+	r.Gauge("http_connections_open", "Connections of clients that are open.", func() float64 {
+		_, connections := look()
+		return float64(connections)
+	})
+}
