@@ -26,7 +26,8 @@ func parentOf(header *fasthttp.RequestHeader) trace.Context {
 	if len(parents) != 1 {
 		return trace.Context{}
 	}
-	return trace.Parse(string(parents[0]), string(bytes.Join(header.PeekAll("Tracestate"), []byte(","))))
+	parent := string(parents[0]) // now: the next PeekAll takes its place
+	return trace.Parse(parent, string(bytes.Join(header.PeekAll("Tracestate"), []byte(","))))
 }
 
 // draw ends the request's span.

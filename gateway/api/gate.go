@@ -10,6 +10,7 @@ type gate struct {
 	mu       sync.Mutex
 	inside   int
 	closed   bool
+	left     time.Time // when the last one left; zero = never
 	shutAt   time.Time
 	shutting chan struct{} // closed when the gate is shut
 	empty    chan struct{} // closed when the gate is shut and nobody is inside
@@ -33,6 +34,7 @@ func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inside--
+	g.left = time.Now()
 	if g.closed && g.inside == 0 {
 		close(g.empty)
 	}
@@ -67,6 +69,13 @@ func (g *gate) since() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.shutAt.UTC()
+}
+
+// lastLeft is when the last request left.
+func (g *gate) lastLeft() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.left
 }
 
 func (g *gate) running() int {

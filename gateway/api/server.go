@@ -145,6 +145,22 @@ func (s *Server) Serve(ctx context.Context) error {
 // Calling it some seconds before Shutdown lets a load balancer look elsewhere.
 func (s *Server) Drain() { s.gate.shut() }
 
+// settling is how long after the last answer requests are still told that the
+// gateway stops: a client that keeps its connection sends its next one before it
+// can know, and would meet a closed one. One that comes later finds it closed, as
+// after any idle time.
+const settling = 500 * time.Millisecond
+
+// settle waits for that time to pass, or for ctx.
+func (s *Server) settle(ctx context.Context) {
+	rest := time.NewTimer(settling - time.Since(s.gate.lastLeft()))
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-ctx.Done():
+	}
+}
+
 // Shutdown drains, waits for running calls until ctx ends, cancels those that
 // are left, and closes every connection. The port stays open to the end, so
 // that a new call is told 503 instead of being refused.
@@ -161,10 +177,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		case <-time.After(2 * time.Second): // for a cancelled call to be answered
 		}
 	}
-	s.stop(errDrained)
 	if s.listener == nil {
+		s.stop(errDrained)
 		return cut
 	}
+	s.settle(ctx)
+	s.stop(errDrained)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	s.listener.closeUnused()
