@@ -31,6 +31,7 @@ func (g *gateway) openAdmin(ctx context.Context) (*admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin.port (%s): %w", g.config.Origin("admin.port"), err)
 	}
+	g.log.Info("administrative listener is open", "url", "http://"+listener.Addr().String())
 	return &admin{listener, &http.Server{
 		Handler:           local(config.Host, g.adminRoutes()),
 		ReadHeaderTimeout: 10 * time.Second,

@@ -32,7 +32,7 @@ func (g *gateway) openMeasures() error {
 		registry := metrics.New(version)
 		g.measures = &measures{
 			Registry: registry, Requests: metrics.NewRequests(registry), executions: metrics.NewExecutions(registry),
-			environments: metrics.NewEnvironments(registry, func() []envcache.Status { return g.inventory.List() }),
+			environments: metrics.NewEnvironments(registry, func() []envcache.Status { return g.inventory.Known() }),
 			leases:       metrics.NewLeases(registry),
 		}
 		g.containers = metrics.Engine(registry, g.engine)
