@@ -173,6 +173,32 @@ func TestWorkerIsReplacedOrItsInstanceGoes(t *testing.T) {
 	}
 }
 
+// A slot that gets another worker is on its way: nobody starts an instance for it.
+func TestNoInstanceIsStartedForASlotThatReturns(t *testing.T) {
+	bubble(t, PoolLimits{Queue: 9}, func(t *testing.T, y *yard) {
+		y.employ = func() (worker, error) {
+			time.Sleep(100 * time.Millisecond)
+			return &fakeWorker{err: context.DeadlineExceeded, exit: agent.Exit{Reusable: true}, closed: new(atomic.Int32)}, nil
+		}
+		shape := fakeShape("p")
+		shape.Isolation = IsolationWorker
+		slot := y.must(t, shape)
+		if _, err := slot.Call(context.Background(), agent.Call{}, agent.Output{}); err == nil {
+			t.Error("Call() = nil")
+		}
+		y.pools.Release(slot, true, time.Millisecond)
+		if next := y.must(t, shape); next != slot {
+			t.Error("not the slot that came back first")
+		} else {
+			y.pools.Release(next, true, time.Millisecond)
+		}
+		time.Sleep(time.Second) // as long as any start takes
+		if len(y.launched) != 1 {
+			t.Errorf("%d instances were launched, want 1", len(y.launched))
+		}
+	})
+}
+
 func TestNoticeIsToldOnceForAPool(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -35,6 +35,7 @@ type pool struct {
 	starting  int // instances for which there is room
 	wanted    int // instances for which the budget was asked
 	waiters   []*waiter
+	returning int           // slots that get another worker
 	service   time.Duration // moving mean of an execution's time
 	looking   bool          // whether more are needed is asked again in a moment
 	called    time.Time     // of the last call

@@ -120,7 +120,7 @@ func (p *Pools) Acquire(ctx context.Context, shape *Shape) (*Slot, time.Duration
 // those that run in its other slots.
 func (p *Pools) Release(slot *Slot, reusable bool, service time.Duration) {
 	pool := slot.instance.pool
-	if reusable && !slot.spoiled && slot.needsWorker() && !pool.once && p.spawn(func() { pool.reemploy(slot, service) }) {
+	if reusable && !slot.spoiled && slot.needsWorker() && !pool.once && pool.reemploy(slot, service) {
 		return
 	}
 	pool.release(slot, reusable && !slot.spoiled, service)
@@ -202,14 +202,32 @@ func (p *Pools) remove(i *Instance) {
 	}
 	go func() {
 		defer p.background.Done()
-		if err := i.destroy(context.Background()); err != nil {
-			p.failures.add(err)
-			p.log.Warn("instance could not be removed", "instance", i.run, "error", err)
-		}
+		p.destroy(i)
 		if !i.makesRoom {
 			p.budget.giveBack(i.pool, i)
 		}
 	}()
+}
+
+// destroy tries again for as long as the engine is away: what it has not removed
+// would be nobody's, and run on. Close ends the waiting with a last try.
+func (p *Pools) destroy(i *Instance) {
+	for wait := firstBackOff; ; wait = min(2*wait, mostBackOff) {
+		last := p.ctx.Err() != nil
+		err := i.destroy(context.Background())
+		if err == nil {
+			return
+		}
+		p.log.Warn("instance could not be removed", "instance", i.run, "error", err)
+		if last || !errors.Is(err, container.ErrUnavailable) {
+			p.failures.add(err)
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-p.ctx.Done():
+		}
+	}
 }
 
 // spawn runs f in the background, which Close waits for; false after Close.

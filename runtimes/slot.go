@@ -77,14 +77,22 @@ func (s *Slot) needsWorker() bool {
 	return s.worker == nil && s.instance.startWorker != nil
 }
 
-// reemploy gives a slot whose worker was killed another one, and then back to
-// its pool.
-func (p *pool) reemploy(s *Slot, service time.Duration) {
-	ctx, cancel := context.WithTimeout(p.owner.ctx, startTimeout)
-	defer cancel()
-	err := s.employ(ctx)
-	if err != nil && p.owner.ctx.Err() == nil {
-		p.owner.log.Warn("worker could not be started again", "pack", p.shape.Pack, "runtime", p.shape.Runtime.Name, "error", err)
-	}
-	p.release(s, err == nil, service)
+// reemploy gives a slot whose worker was killed another one in the background,
+// and then back to its pool. It is false once the pools are closed.
+func (p *pool) reemploy(s *Slot, service time.Duration) bool {
+	p.mu.Lock()
+	p.returning++
+	p.mu.Unlock()
+	return p.owner.spawn(func() {
+		ctx, cancel := context.WithTimeout(p.owner.ctx, startTimeout)
+		defer cancel()
+		err := s.employ(ctx)
+		if err != nil && p.owner.ctx.Err() == nil {
+			p.owner.log.Warn("worker could not be started again", "pack", p.shape.Pack, "runtime", p.shape.Runtime.Name, "error", err)
+		}
+		p.mu.Lock()
+		p.returning--
+		p.mu.Unlock()
+		p.release(s, err == nil, service)
+	})
 }

@@ -47,10 +47,11 @@ var startsAtOnce = 2 * runtime.NumCPU()
 const bearable = 25 * time.Millisecond
 
 // needed is how many instances the calls in line would fill, without those that
-// the slots there are will have served in a moment. The pool is locked.
+// the slots there are will have served in a moment, and those that get another
+// worker. The pool is locked.
 func (p *pool) needed() int {
-	n := len(p.waiters)
-	if n == 0 {
+	n := len(p.waiters) - p.returning
+	if n <= 0 {
 		return 0
 	}
 	if p.service > 0 && !p.once && time.Since(p.waiters[0].since) < bearable {

@@ -3,6 +3,7 @@ package tests
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,10 +109,12 @@ func TestRedisAwayServesOn(t *testing.T) {
 }
 
 // TestStartsWithoutRedis: nor does a start need it where an environment is ready
-// or none is needed.
+// or none is needed, on a gateway that knows whether there are API keys:
+// TestReplicasShareKeys has one that doesn't.
 func TestStartsWithoutRedis(t *testing.T) {
 	containertest.RequireDocker(t)
 	h := newHome(t, "shell_example")
+	write(t, filepath.Join(h.state, "api-keys.json"), "[]", 0o600)
 	g := h.launch(t, "ATTUNE__REDIS__URL=redis://127.0.0.1:1/0")
 	g.mustInvoke(t, "shell_example.hello", "{}")
 	g.redisIs(t, false)

@@ -50,8 +50,10 @@ func TestImportTable(t *testing.T) {
 		"github.com/gofiber/":       "attune/gateway/api",
 		"github.com/docker/docker/": "attune/runtimes/container/docker",
 		"github.com/redis/":         "attune/gateway/redis",
+		"github.com/go-redis/":      "attune/gateway/redis",
 		"modernc.org/sqlite":        "attune/gateway/sqlite",
 		"go.yaml.in/":               "attune/runtimes/strictyaml",
+		"github.com/robfig/":        "attune/gateway/calendar",
 		"go.opentelemetry.io/otel":  "attune/gateway/trace",
 
 		"github.com/prometheus/": "attune/gateway/metrics",

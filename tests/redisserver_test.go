@@ -21,14 +21,14 @@ type redisServer struct {
 	proxies []*proxy.Proxy
 }
 
-// newRedis starts one that ends with the test.
-func newRedis(t testing.TB) *redisServer {
+// newRedis starts one that ends with the test; it may be given arguments.
+func newRedis(t testing.TB, arguments ...string) *redisServer {
 	t.Helper()
 	containertest.RequireDocker(t)
 	sweepRedis(t)
 	r := &redisServer{}
-	r.id = dockerLines(t, "run", "-d", "--publish", "127.0.0.1::6379",
-		"--label", redisLabel, "--label", redisLabel+".pid="+strconv.Itoa(os.Getpid()), "attune/redis")[0]
+	r.id = dockerLines(t, append([]string{"run", "-d", "--publish", "127.0.0.1::6379",
+		"--label", redisLabel, "--label", redisLabel + ".pid=" + strconv.Itoa(os.Getpid()), "attune/redis"}, arguments...)...)[0]
 	t.Cleanup(func() { dockerLines(t, "rm", "-fv", r.id) })
 	r.answers(t)
 	return r
@@ -78,7 +78,8 @@ func (r *redisServer) kill(t testing.TB) {
 	dockerLines(t, "kill", r.id)
 }
 
-// restart starts a killed server, which has forgotten everything.
+// restart starts a killed server, which has forgotten everything, unless it was
+// given --appendonly yes.
 func (r *redisServer) restart(t testing.TB) {
 	t.Helper()
 	dockerLines(t, "start", r.id)

@@ -13,8 +13,12 @@ import (
 	"attune/envcache"
 	"attune/gateway/api"
 	"attune/gateway/execution"
+	"attune/gateway/key"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
 	"attune/gateway/redis"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 	"attune/gateway/sqlite"
 	"attune/gateway/trace"
@@ -42,7 +46,11 @@ type gateway struct {
 	leases     *envcache.FileLeaser
 	redis      *redis.Client // nil without redis.url
 	store      execution.Store
+	jobs       queue.Store
+	times      schedule.Store
 	vault      *secret.Vault
+	keys       *key.Keeper
+	rates      limit.Limiter
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -52,6 +60,8 @@ type gateway struct {
 	recorder  *execution.Recorder
 	pools     *runtimes.Pools
 	runner    *execution.Runner
+	queue     *queue.Queue
+	schedules *schedule.Clockwork
 	warmth    *execution.Warmth
 	server    *api.Server
 	isolation isolation
@@ -96,7 +106,7 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	if err = g.openMeasures(); err != nil {
 		return nil, err
 	}
-	if err = g.openState(); err != nil {
+	if err = g.openState(ctx); err != nil {
 		return nil, err
 	}
 	if err = g.buildParts(root, environ, events); err != nil {
@@ -108,9 +118,9 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	return g, g.proveIsolation(ctx)
 }
 
-// openState opens what keeps executions and secrets: Redis where it is
+// openState opens what keeps executions, secrets and API keys: Redis where it is
 // configured, and the embedded database otherwise.
-func (g *gateway) openState() error {
+func (g *gateway) openState(ctx context.Context) error {
 	if url := g.config.Redis.URL; url != "" {
 		client, err := redis.New(url)
 		if err != nil {
@@ -118,14 +128,23 @@ func (g *gateway) openState() error {
 		}
 		g.onClose("redis", client.Close)
 		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
+		g.jobs = client.Jobs()
+		if err := g.openAPIKeys(ctx, client.Keys(), limit.NewShared(client.Limiter(), g.log)); err != nil {
+			return err
+		}
+		g.times = client.Schedules()
 		return g.openKeys()
 	}
-	store, err := sqlite.Open(filepath.Join(g.config.StateDir, "attune.db"))
+	store, err := sqlite.Open(filepath.Join(g.config.StateDir, databaseFile))
 	if err != nil {
 		return fmt.Errorf("state_dir (%s): %w", g.config.Origin("state_dir"), err)
 	}
 	g.onClose("state", store.Close)
-	g.store, g.vault = store, &secret.Vault{Store: store.Secrets()}
+	g.store, g.jobs, g.vault = store, store.Jobs(), &secret.Vault{Store: store.Secrets()}
+	if err := g.openAPIKeys(ctx, store.Keys(), limit.NewMemory()); err != nil {
+		return err
+	}
+	g.times = store.Schedules()
 	return g.openKeys()
 }
 
@@ -175,6 +194,8 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 			Defaults: runtimes.Limits{Memory: int64(limits.Memory), CPU: limits.CPU, Pids: limits.Pids, Tmp: int64(limits.Tmp)},
 		},
 	})
+	g.queue = g.newQueue()
+	g.schedules = g.newSchedules()
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
 	if g.server, err = g.newServer(); err != nil {
 		return err
@@ -209,6 +230,17 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 	return envcache.New(options)
 }
 
+func (g *gateway) newQueue() *queue.Queue {
+	q := g.config.Queue
+	return queue.New(queue.Options{
+		Store: g.jobs, Records: g.recorder, Runner: g.runner, Catalog: g.packs.Catalog, Secrets: g.vault, Gateway: g.id, Log: g.log,
+		Limits: queue.Limits{
+			Concurrency: q.Concurrency, PerKey: q.PerKey, Max: q.Max, MaxAge: time.Duration(q.MaxAge),
+			Lease: time.Duration(q.Lease), Poll: time.Duration(q.Poll), Drain: time.Duration(g.config.Server.DrainTimeout),
+		},
+	})
+}
+
 func (g *gateway) newServer() (*api.Server, error) {
 	server := g.config.Server
 	connections := server.ConnectionsPerIP
@@ -217,7 +249,8 @@ func (g *gateway) newServer() (*api.Server, error) {
 	}
 	options := api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Health: g, Tracer: g.tracer, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
+		Health: g, Tracer: g.tracer, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,

@@ -41,7 +41,10 @@ type commandLine struct {
 	Pack       PackCmd       `cmd:"" help:"Look at packs, and register them."`
 	Env        EnvCmd        `cmd:"" help:"Look at the environments of packs, build them, and go back."`
 	Secret     SecretCmd     `cmd:"" help:"Store the secrets of packs."`
+	Key        KeyCmd        `cmd:"" help:"Make, list and revoke API keys."`
+	Schedule   ScheduleCmd   `cmd:"" help:"Run actions at certain times."`
 	Execution  ExecutionCmd  `cmd:"" help:"Look at executions while they run and afterwards, and cancel them."`
+	Dead       DeadCmd       `cmd:"" help:"Look at asynchronous executions that failed for good, and try them again."`
 	Config     ConfigCmd     `cmd:"" help:"Check and show the configuration."`
 	Doctor     DoctorCmd     `cmd:"" help:"Check everything that the gateway needs, and say what to do."`
 	Health     HealthCmd     `cmd:"" help:"Ask whether the gateway is ready (exit code 0 or 1)."`
@@ -74,7 +77,7 @@ func (f configFlag) load(p *program, flags ...flagValue) (Config, error) {
 
 // load reads the configuration with the command's own flags on top, and refuses
 // to listen where other machines can reach a gateway without keys.
-func (c *ServeCmd) load(p *program) (Config, error) {
+func (c *ServeCmd) load(ctx context.Context, p *program) (Config, error) {
 	var flags []flagValue
 	if c.Host != "" {
 		flags = append(flags, flagValue{"--host", "server.host", c.Host})
@@ -83,22 +86,20 @@ func (c *ServeCmd) load(p *program) (Config, error) {
 		flags = append(flags, flagValue{"--port", "server.port", strconv.Itoa(*c.Port)})
 	}
 	config, err := c.configFlag.load(p, flags...)
-	if err != nil {
+	if err != nil || c.Insecure {
 		return config, err
 	}
-	if !c.Insecure && !isLoopback(config.Server.Host) {
-		return config, exitError{exitUsage, Fault{
-			Key: "server.host", Origin: config.Origin("server.host"),
-			Reason: config.Server.Host + " can be reached from other machines, and there are no API keys: listen on 127.0.0.1, or allow it with --insecure",
-		}}
-	}
-	if host := config.Admin.Host; config.Admin.Port != 0 && !c.Insecure && !isLoopback(host) {
+	if host := config.Admin.Host; config.Admin.Port != 0 && !isLoopback(host) {
 		return config, exitError{exitUsage, Fault{
 			Key: "admin.host", Origin: config.Origin("admin.host"),
 			Reason: host + " can be reached from other machines, and the administrative listener asks for no key: listen on 127.0.0.1, or allow it with --insecure",
 		}}
 	}
-	return config, nil
+	if config.Server.RequireKeys || !config.exposed() {
+		return config, nil
+	}
+	config.Server.RequireKeys = true // also when the last one is revoked
+	return config, config.checkExposure(ctx)
 }
 
 // exitError is an error with an exit code of its own. A nil err says that the

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -18,13 +19,16 @@ import (
 // clientFlags are the flags of the commands that talk to a running gateway.
 type clientFlags struct {
 	configFlag
-	URL string `help:"Address of the gateway (default: server.host and server.port of the configuration)." placeholder:"URL"`
+	URL     string `help:"Address of the gateway (default: server.host and server.port of the configuration)." placeholder:"URL"`
+	KeyFile string `help:"File that holds the API key (default: the variable ATTUNE_KEY)." placeholder:"FILE"`
 }
 
 // client calls a gateway.
 type client struct {
 	base    string // without a slash at the end
+	key     string // API key; empty = none
 	http    *http.Client
+	prefer  string        // preferences of RFC 7240; empty = none
 	silence time.Duration // after which a stream of events is taken for dead
 }
 
@@ -42,7 +46,42 @@ func (f clientFlags) client(p *program) (*client, error) {
 	if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
 		return nil, exitError{exitUsage, fmt.Errorf("--url %q is no address of a gateway: write http://host:port", f.URL)}
 	}
-	return &client{base: strings.TrimRight(base, "/"), http: &http.Client{}, silence: maxSilence}, nil
+	key, err := f.key(p)
+	if err != nil {
+		return nil, exitError{exitUsage, err}
+	}
+	return &client{key: key, base: strings.TrimRight(base, "/"), http: &http.Client{}, silence: maxSilence}, nil
+}
+
+// KeyVariable names the variable that holds the API key of commands.
+const KeyVariable = "ATTUNE_KEY"
+
+// key is the API key to send; empty = none. Its errors show nothing of it.
+func (f clientFlags) key(p *program) (string, error) {
+	text, from := "", "--key-file"
+	if f.KeyFile == "" {
+		text, _ = lookup(p.Environ, KeyVariable)
+		from = KeyVariable
+	} else {
+		info, err := os.Stat(f.KeyFile)
+		if err != nil {
+			return "", fmt.Errorf("--key-file: %w", err)
+		}
+		if info.Mode().Perm()&0o007 != 0 {
+			return "", fmt.Errorf("--key-file: everybody may read %s: chmod o= it", f.KeyFile)
+		}
+		content, err := os.ReadFile(f.KeyFile)
+		if err != nil {
+			return "", fmt.Errorf("--key-file: %w", err)
+		}
+		if text = strings.TrimSpace(string(content)); text == "" {
+			return "", fmt.Errorf("--key-file: %s is empty", f.KeyFile)
+		}
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s does not hold an API key, which is attune_… on one line", from)
+	}
+	return text, nil
 }
 
 // URL is where clients on this machine find the gateway.
@@ -91,8 +130,14 @@ func (c *client) send(ctx context.Context, method, path, accept string, body []b
 		return nil, exitError{exitUsage, err}
 	}
 	req.Header.Set("User-Agent", "attune/"+version)
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
 	if accept != "" {
 		req.Header.Set("Accept", accept)
+	}
+	if c.prefer != "" {
+		req.Header.Set("Prefer", c.prefer)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

@@ -50,6 +50,7 @@ type Config struct {
 	Network    NetworkConfig    `yaml:"network"`
 	Secrets    SecretsConfig    `yaml:"secrets"`
 	Executions ExecutionsConfig `yaml:"executions"`
+	Queue      QueueConfig      `yaml:"queue"`
 	Log        LogConfig        `yaml:"log"`
 
 	// Metrics counts what the gateway does, for Prometheus: GET /metrics. Default
@@ -64,7 +65,7 @@ type Config struct {
 // ServerConfig is about the HTTP listener.
 type ServerConfig struct {
 	// Host is the address to listen on. Default 127.0.0.1; any address that
-	// other machines can reach needs serve --insecure.
+	// other machines can reach needs an API key, or serve --insecure.
 	Host string `yaml:"host"`
 	// Port to listen on. Default 8080; 0 = any free port.
 	Port int `yaml:"port"`
@@ -78,6 +79,12 @@ type ServerConfig struct {
 	// ConnectionsPerIP bounds the open connections of one client address.
 	// Default 1024; 0 = not bounded, as behind a proxy.
 	ConnectionsPerIP int `yaml:"connections_per_ip"`
+	// RequireKeys asks for an API key also while there is none. Default false:
+	// from the first key on.
+	RequireKeys bool `yaml:"require_keys"`
+	// Anonymous lists what may be called without a key where the rest needs one:
+	// pack.action, pack.*, or *. Default none.
+	Anonymous []string `yaml:"anonymous"`
 }
 
 // RedisConfig says where replicas share their state.
@@ -235,6 +242,28 @@ type ExecutionsConfig struct {
 	MaxAge Duration `yaml:"max_age"`
 }
 
+// QueueConfig is about asynchronous executions.
+type QueueConfig struct {
+	// Concurrency is how many of them this gateway runs at once. Default 32.
+	Concurrency int `yaml:"concurrency"`
+	// PerKey is how many jobs of one API key run at once, on all gateways.
+	// Default 0 = any number.
+	PerKey int `yaml:"per_key"`
+	// Max is how many may wait and run, on all gateways. Default 100000; beyond
+	// it calls are answered "overloaded".
+	Max int `yaml:"max"`
+	// MaxAge is for how long a job is put off by what is no attempt of it: an
+	// environment that is being built, an engine that is away. Then it is dead.
+	// Default 24h.
+	MaxAge Duration `yaml:"max_age"`
+	// Lease is for how long the jobs of a gateway that died are left alone.
+	// Default 15s.
+	Lease Duration `yaml:"lease"`
+	// Poll is how often a gateway looks for jobs that others have taken or put
+	// back; its own it starts at once. Default 200ms.
+	Poll Duration `yaml:"poll"`
+}
+
 // LogConfig is about the gateway's own log, which goes to stderr.
 type LogConfig struct {
 	// Level is the least that is logged: debug, info (the default), warn, error.
@@ -268,10 +297,13 @@ func DefaultConfig() Config {
 		},
 		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
 		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
-		Log:        LogConfig{Level: "info", Format: "auto"},
-		Metrics:    true,
-		Tracing:    TracingConfig{Sample: 1},
-		Admin:      AdminConfig{Host: "127.0.0.1"},
+		Queue: QueueConfig{
+			Concurrency: 32, Max: 100_000, MaxAge: Duration(24 * time.Hour), Lease: seconds(15), Poll: Duration(200 * time.Millisecond),
+		},
+		Log:     LogConfig{Level: "info", Format: "auto"},
+		Metrics: true,
+		Tracing: TracingConfig{Sample: 1},
+		Admin:   AdminConfig{Host: "127.0.0.1"},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"attune/gateway/key"
 	"attune/gateway/pack"
 	"attune/gateway/secret"
 )
@@ -69,6 +70,11 @@ func (k *configCheck) server() {
 	k.size("server.body_limit", s.BodyLimit, KiB, GiB)
 	k.duration("server.read_timeout", s.ReadTimeout, time.Second, time.Hour)
 	k.duration("server.drain_timeout", s.DrainTimeout, 0, time.Hour)
+	for _, ref := range s.Anonymous {
+		if _, err := key.ParseScope(key.Invoke + ":" + ref); err != nil {
+			k.fault("server.anonymous", `%q is no action: list pack.action, pack.*, or "*" for all`, ref)
+		}
+	}
 	k.count("server.connections_per_ip", int64(s.ConnectionsPerIP), 0, 1_000_000)
 }
 
@@ -219,8 +225,19 @@ func (k *configCheck) rest() {
 	}
 	k.count("executions.keep", int64(c.Executions.Keep), 1, 10_000_000)
 	k.duration("executions.max_age", c.Executions.MaxAge, time.Minute, 10*365*24*time.Hour)
+	k.queue()
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "auto", "human", "json")
+}
+
+func (k *configCheck) queue() {
+	q := k.config.Queue
+	k.count("queue.concurrency", int64(q.Concurrency), 1, 10_000)
+	k.count("queue.per_key", int64(q.PerKey), 0, 100_000)
+	k.count("queue.max", int64(q.Max), 1, 10_000_000)
+	k.duration("queue.max_age", q.MaxAge, time.Minute, 10_000*time.Hour)
+	k.duration("queue.lease", q.Lease, time.Second, time.Hour)
+	k.duration("queue.poll", q.Poll, time.Millisecond, time.Minute)
 }
 
 func (k *configCheck) oneOf(key, value string, allowed ...string) {

@@ -88,7 +88,8 @@ func (c *DoctorCmd) examine(ctx context.Context, p *program, config Config) []Ch
 	}
 	var checks []Check
 	for _, probe := range []Probe{
-		d.packs, wired.Engine, d.freeSpace, d.certificates, wired.Registries, d.state, wired.Redis, d.listener, d.exposure,
+		d.packs, wired.Engine, d.freeSpace, d.certificates, wired.Registries, d.state, wired.Redis, d.secretKeys,
+		d.listener, d.exposure,
 	} {
 		if probe != nil && ctx.Err() == nil {
 			checks = append(checks, c.within(ctx, probe)...)

@@ -49,6 +49,20 @@ func (d *diagnosis) packs(context.Context) []Check {
 	return checks
 }
 
+// secretKeys reads the keys of stored secrets, without which they can be neither
+// stored nor read.
+func (d *diagnosis) secretKeys(context.Context) []Check {
+	const name, cure = "secrets", "set secrets.key_file to a file that attune secret keygen has made, readable by the gateway alone"
+	keys, err := d.config.secretKeys()
+	switch {
+	case err != nil:
+		return oneCheck(name, CheckFail, err.Error(), cure)
+	case keys == nil:
+		return oneCheck(name, CheckOK, "no key is set: packs can have no stored secrets", "")
+	}
+	return oneCheck(name, CheckOK, "the key can be read", "")
+}
+
 // certificates looks at the bundle that builders get.
 func (d *diagnosis) certificates(context.Context) []Check {
 	const name = "certificates"
@@ -170,8 +184,8 @@ func (d *diagnosis) exposure(context.Context) []Check {
 	}
 	if !isLoopback(d.config.Server.Host) {
 		checks = append(checks, Check{
-			Name: "exposure", Status: CheckWarn, Detail: d.config.Server.Host + " can be reached from other machines, without API keys",
-			Cure: "listen on 127.0.0.1 behind a proxy that authenticates; serve refuses this address without --insecure",
+			Name: "exposure", Status: CheckWarn, Detail: d.config.Server.Host + " can be reached from other machines, where serve asks for an API key",
+			Cure: "make a key (attune key create --local --scope admin NAME), and put a proxy that speaks TLS in front; or listen on 127.0.0.1",
 		})
 	}
 	return checks

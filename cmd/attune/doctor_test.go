@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"attune/gateway/secret"
 )
 
 // certificatePEM makes a certificate.
@@ -64,6 +66,33 @@ func TestDoctorCertificates(t *testing.T) {
 		got := (&diagnosis{config: config, environ: test.environ}).certificates(t.Context())
 		if diff := cmp.Diff([]Check{test.want}, got); diff != "" {
 			t.Errorf("certificates with %s (-want +got):\n%s", test.bundle, diff)
+		}
+	}
+}
+
+func TestDoctorSecretKeys(t *testing.T) {
+	t.Parallel()
+	ok := writeFile(t, "keys", secret.NewKey()+"\n")
+	if err := os.Chmod(ok, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		settings SecretsConfig
+		status   CheckStatus
+		detail   string
+	}{
+		{SecretsConfig{}, CheckOK, "no key is set"},
+		{SecretsConfig{KeyFile: ok}, CheckOK, "the key can be read"},
+		{SecretsConfig{KeyFile: "/no/such/file"}, CheckFail, "secrets.key_file"},
+		{SecretsConfig{Key: "nonsense"}, CheckFail, "secrets.key "},
+	} {
+		d := diagnosis{config: Config{Secrets: test.settings}}
+		got := d.secretKeys(t.Context())
+		if len(got) != 1 || got[0].Status != test.status || !strings.Contains(got[0].Detail, test.detail) || (got[0].Cure == "") != (test.status == CheckOK) {
+			t.Errorf("of %+v: %+v, want %s, %s", test.settings, got, test.status, test.detail)
+		}
+		if strings.Contains(got[0].Detail, "nonsense") {
+			t.Error("the key is shown")
 		}
 	}
 }
@@ -176,8 +205,8 @@ func TestDoctorExposure(t *testing.T) {
 func TestDoctorRunsWiredProbes(t *testing.T) {
 	t.Parallel()
 	for redis, want := range map[string]string{
-		"":                 "configuration ok,packs fail,engine ok,free space ok,certificates ok,registries ok,state ok,address ok",
-		"redis://r:6379/0": "configuration ok,packs fail,engine ok,free space ok,certificates ok,registries ok,redis ok,address ok",
+		"":                 "configuration ok,packs fail,engine ok,free space ok,certificates ok,registries ok,state ok,secrets ok,address ok",
+		"redis://r:6379/0": "configuration ok,packs fail,engine ok,free space ok,certificates ok,registries ok,redis ok,secrets ok,address ok",
 	} {
 		closed := 0
 		p := &program{

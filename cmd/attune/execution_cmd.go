@@ -22,7 +22,8 @@ type ExecutionCmd struct {
 	List   ExecutionListCmd   `cmd:"" help:"List executions, the newest first."`
 	Show   ExecutionShowCmd   `cmd:"" help:"Show all about one execution."`
 	Logs   ExecutionLogsCmd   `cmd:"" help:"Print what an execution has printed."`
-	Cancel ExecutionCancelCmd `cmd:"" help:"Kill an execution that runs."`
+	Cancel ExecutionCancelCmd `cmd:"" help:"End an execution that waits or runs."`
+	Retry  ExecutionRetryCmd  `cmd:"" help:"Call again what an asynchronous execution was called with that has failed."`
 }
 
 // executionArg names an execution.
@@ -45,7 +46,7 @@ type ExecutionListCmd struct {
 	clientFlags
 	outputFlag
 	Action string `help:"Those of an action, pack.action." placeholder:"ACTION"`
-	Status string `enum:",queued,running,succeeded,failed,timed_out,cancelled" default:"" help:"Those that stand so: queued, running, succeeded, failed, timed_out or cancelled."`
+	Status string `enum:",queued,running,succeeded,failed,timed_out,cancelled,dead" default:"" help:"Those that stand so: queued, running, succeeded, failed, timed_out, cancelled or dead."`
 	Since  string `help:"Those since a time (RFC 3339), or of a last duration (15m)." placeholder:"TIME"`
 	Limit  int    `short:"n" default:"20" help:"How many at most, 1 to 200."`
 }
@@ -53,7 +54,7 @@ type ExecutionListCmd struct {
 // statusColours of executions.
 var statusColours = map[string]colour{
 	string(execution.StatusSucceeded): green, string(execution.StatusFailed): red, string(execution.StatusTimedOut): red,
-	string(execution.StatusRunning): yellow, string(execution.StatusQueued): yellow, string(execution.StatusCancelled): dim,
+	string(execution.StatusDead): red, string(execution.StatusRunning): yellow, string(execution.StatusQueued): yellow, string(execution.StatusCancelled): dim,
 }
 
 // Run prints a page of executions.
@@ -126,6 +127,13 @@ func durationOf(ms float64) string {
 	return d.Round(100 * time.Millisecond).String()
 }
 
+func attemptOf(x *execution.Execution) string {
+	if x.Attempt == 0 {
+		return ""
+	}
+	return strconv.Itoa(x.Attempt)
+}
+
 func whyOf(x *execution.Execution) string {
 	if x.Error == nil {
 		return ""
@@ -184,7 +192,7 @@ func rowsOf(x *execution.Execution) [][]string {
 	var rows [][]string
 	for _, row := range [][]string{
 		{"execution", x.ID}, {"action", x.Action}, {"status", string(x.Status)}, {"exit code", exitCodeOf(x)}, {"error", failed},
-		{"reason", whyOf(x)}, {"gateway", x.Gateway}, {"created", timeOf(&x.CreatedAt)}, {"started", timeOf(x.StartedAt)},
+		{"reason", whyOf(x)}, {"source", x.Source}, {"attempt", attemptOf(x)}, {"gateway", x.Gateway}, {"created", timeOf(&x.CreatedAt)}, {"started", timeOf(x.StartedAt)},
 		{"ended", timeOf(x.EndedAt)}, {"duration", durationOf(x.DurationMS)}, {"timing", timing}, {"logs", logs}, {"result", cut(string(x.Result), 2000)},
 	} {
 		if row[1] != "" {
@@ -210,6 +218,21 @@ started. Whoever waits for its result is told that it was cancelled.`
 // Run cancels, and prints the execution as it ended.
 func (c *ExecutionCancelCmd) Run(ctx context.Context, p *program) error {
 	return c.print(ctx, p, c.clientFlags, "POST", "/cancel", c.Output)
+}
+
+// ExecutionRetryCmd calls again.
+type ExecutionRetryCmd struct {
+	clientFlags
+	executionArg
+}
+
+// Run prints the ID of the new execution.
+func (c *ExecutionRetryCmd) Run(ctx context.Context, p *program) error {
+	path, err := c.path()
+	if err != nil {
+		return err
+	}
+	return printNew(ctx, p, c.clientFlags, path+"/retry")
 }
 
 // ExecutionLogsCmd prints logs.

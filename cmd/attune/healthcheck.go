@@ -17,7 +17,7 @@ const checkTimeout = 3 * time.Second
 func (g *gateway) Check(ctx context.Context) []api.HealthCheck {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	return append([]api.HealthCheck{g.checkEngine(ctx), g.checkState(ctx)}, append(g.checkVolume(), api.HealthCheck{
+	return append([]api.HealthCheck{g.checkEngine(ctx), g.checkState(ctx)}, append(g.checkVolume(), g.checkKeys(), api.HealthCheck{
 		Name: "program", OK: true, Detail: fmt.Sprintf("attune %s, %s, gateway %s", version, runtime.Version(), g.id),
 	})...)
 }

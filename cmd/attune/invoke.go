@@ -20,12 +20,13 @@ import (
 // InvokeCmd calls an action.
 type InvokeCmd struct {
 	clientFlags
-	Ref     string        `arg:"" help:"The action, pack.action."`
-	Params  []string      `arg:"" optional:"" name:"param" help:"A parameter: key=text, or key:=JSON."`
-	Data    string        `short:"d" help:"All parameters as one JSON object: itself, @FILE, or - for stdin." placeholder:"JSON"`
-	Timeout time.Duration `help:"The most the call may take (default: the action's own timeout)." placeholder:"DURATION"`
-	Wait    time.Duration `default:"15m" help:"How long to come back while the environment is being built."`
-	Stream  bool          `help:"Print stderr while the action runs, as is done on a terminal."`
+	Ref     string         `arg:"" help:"The action, pack.action."`
+	Params  []string       `arg:"" optional:"" name:"param" help:"A parameter: key=text, or key:=JSON."`
+	Data    string         `short:"d" help:"All parameters as one JSON object: itself, @FILE, or - for stdin." placeholder:"JSON"`
+	Timeout time.Duration  `help:"The most the call may take (default: the action's own timeout)." placeholder:"DURATION"`
+	Wait    *time.Duration `help:"How long to come back while the environment is being built (default: 15m); with --async, how long to wait for the result (default: not at all)." placeholder:"DURATION"`
+	Stream  bool           `help:"Print stderr while the action runs, as is done on a terminal."`
+	asyncFlags
 }
 
 // Run prints the result of the action to stdout, or the problem to stderr.
@@ -38,10 +39,18 @@ func (c *InvokeCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	if c.Async {
+		return c.callAsync(ctx, gateway, path, body, p)
+	}
 	answer, err := c.call(ctx, gateway, path, body, p)
 	if err != nil {
 		return err
 	}
+	return c.print(answer, p)
+}
+
+// print prints the answer to a call that has ended.
+func (c *InvokeCmd) print(answer reply, p *program) error {
 	if answer.Status/100 != 2 {
 		failure := readProblem(answer)
 		if answer.logged {
@@ -67,9 +76,16 @@ func (c *InvokeCmd) request(stdin io.Reader) (path string, body []byte, err erro
 	if c.Timeout < 0 {
 		return "", nil, fmt.Errorf("--timeout %s is negative: give a duration like 30s", c.Timeout)
 	}
-	path = "/invoke/" + c.Ref
+	query := url.Values{}
 	if c.Timeout > 0 {
-		path += "?" + url.Values{"timeout": {c.Timeout.String()}}.Encode()
+		query.Set("timeout", c.Timeout.String())
+	}
+	if err := c.query(query); err != nil {
+		return "", nil, err
+	}
+	path = "/invoke/" + c.Ref
+	if len(query) > 0 {
+		path += "?" + query.Encode()
 	}
 	if c.Data != "" {
 		if len(c.Params) > 0 {
@@ -123,6 +139,9 @@ func encodeParams(params []string) ([]byte, error) {
 	return json.Marshal(object)
 }
 
+// buildWait is how long an environment is waited for where nobody says.
+const buildWait = 15 * time.Minute
+
 // call sends the request, and comes back as long as the gateway says that the
 // environment is being built: nothing has run then. On a terminal it shows the
 // build meanwhile, and what the action prints on stderr.
@@ -135,7 +154,10 @@ func (c *InvokeCmd) call(ctx context.Context, gateway *client, path string, body
 			return gateway.watched(ctx, method, path, body, display)
 		}
 	}
-	giveUp := time.Now().Add(c.Wait)
+	giveUp := time.Now().Add(buildWait)
+	if c.Wait != nil {
+		giveUp = time.Now().Add(*c.Wait)
+	}
 	for {
 		answer, err := once(ctx, http.MethodPost, path, body)
 		if err != nil || answer.Status != http.StatusServiceUnavailable || readProblem(answer).slug() != "environment-building" {

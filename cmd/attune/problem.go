@@ -39,6 +39,9 @@ func readProblem(answer reply) problem {
 		p = problem{Title: "the gateway answered " + strings.ToLower(http.StatusText(answer.Status))}
 	}
 	p.Status = answer.Status
+	if p.slug() == "unauthenticated" {
+		p.Detail += "; give it by " + KeyVariable + " or --key-file"
+	}
 	return p
 }
 

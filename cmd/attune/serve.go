@@ -20,7 +20,7 @@ import (
 
 // Run serves until the signal to stop, then drains and removes every instance.
 func (c *ServeCmd) Run(ctx context.Context, p *program) (err error) {
-	config, err := c.load(p)
+	config, err := c.load(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -64,6 +64,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	defer stop()
 	var parts errgroup.Group
 	parts.Go(func() error { return g.recorder.Run(background) })
+	parts.Go(func() error { return g.keys.Run(background) })
 	parts.Go(func() error { return g.cache.Run(background) })
 	parts.Go(func() error { return g.warmth.Run(background) })
 	parts.Go(func() error { return g.reloadOn(background, hangup) })
@@ -75,8 +76,12 @@ func (g *gateway) serve(ctx context.Context) error {
 	}
 	parts.Go(func() error { g.reseal(background); return nil })
 	g.provision.Start(background)
+	var jobs errgroup.Group // they end with the calls, and before what they need
+	jobs.Go(func() error { return g.queue.Run(ctx) })
+	jobs.Go(func() error { return g.schedules.Run(ctx) })
 	err = g.server.Serve(ctx)
 	g.log.Info("stopping")
+	err = errors.Join(err, jobs.Wait())
 	g.drain()
 	stop()
 	return errors.Join(err, parts.Wait(), g.close())

@@ -7,20 +7,26 @@ import (
 	"attune/gateway/secret"
 )
 
-// openKeys reads the keys of stored secrets, where there are any.
+// openKeys reads the keys of stored secrets.
 func (g *gateway) openKeys() (err error) {
-	settings := g.config.Secrets
-	switch {
-	case settings.KeyFile != "":
-		if g.vault.Keys, err = secret.ReadKeys(settings.KeyFile); err != nil {
-			return fmt.Errorf("secrets.key_file (%s): %w", g.config.Origin("secrets.key_file"), err)
-		}
-	case settings.Key != "":
-		if g.vault.Keys, err = secret.ParseKeys(settings.Key); err != nil {
-			return fmt.Errorf("secrets.key (%s): %w", g.config.Origin("secrets.key"), err)
-		}
+	g.vault.Keys, err = g.config.secretKeys()
+	return err
+}
+
+// secretKeys are those that the configuration names; nil where it names none.
+func (c *Config) secretKeys() (*secret.Keyring, error) {
+	key, read, from := "secrets.key_file", secret.ReadKeys, c.Secrets.KeyFile
+	if from == "" {
+		key, read, from = "secrets.key", secret.ParseKeys, c.Secrets.Key
 	}
-	return nil
+	if from == "" {
+		return nil, nil
+	}
+	keys, err := read(from)
+	if err != nil {
+		return nil, fmt.Errorf("%s (%s): %w", key, c.Origin(key), err)
+	}
+	return keys, nil
 }
 
 // reseal lets the first key seal what others have: then these can go.

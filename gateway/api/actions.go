@@ -3,23 +3,29 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
-func (s *Server) listActions(c *fiber.Ctx, _ *call) error {
+func (s *Server) listActions(c *fiber.Ctx, call *call) error {
 	catalog := s.Catalog()
-	return writeJSON(c, wholePage(summarize(catalog, catalog.Actions())))
+	actions := slices.DeleteFunc(slices.Clone(catalog.Actions()), func(a *pack.Action) bool { return !call.sees(string(a.Ref.Pack)) })
+	return writeJSON(c, wholePage(summarize(catalog, actions)))
 }
 
-func (s *Server) showAction(c *fiber.Ctx, _ *call) error {
+func (s *Server) showAction(c *fiber.Ctx, call *call) error {
 	ref, err := pack.ParseActionRef(c.Params("ref"))
 	if err != nil {
 		return refuse(execution.CodeInvalidRef, actionGrammar)
+	}
+	if err := s.allow(call, key.Read, string(ref.Pack)); err != nil {
+		return err
 	}
 	catalog := s.Catalog()
 	if _, broken := catalog.BrokenPack(ref.Pack); broken {
@@ -27,7 +33,7 @@ func (s *Server) showAction(c *fiber.Ctx, _ *call) error {
 	}
 	action, ok := catalog.Action(ref)
 	if !ok {
-		return refuse(execution.CodeNotFound, "there is no such action")
+		return refuse(execution.CodeNotFound, noAction)
 	}
 	return writeJSON(c, actionPayload{
 		actionSummary:   summarize(catalog, []*pack.Action{action})[0],
@@ -39,6 +45,8 @@ func (s *Server) showAction(c *fiber.Ctx, _ *call) error {
 		TimeoutSeconds:  action.Timeout.Seconds(),
 		Network:         string(action.Network),
 		Limits:          action.Limits,
+		Rate:            action.Rate,
+		MaxConcurrency:  action.MaxConcurrency,
 		Examples:        append([]any{}, action.Examples...),
 		Invoke:          howToInvoke(s.BaseURL, action),
 	})

@@ -16,8 +16,8 @@ import (
 )
 
 // readMembers reads the body of a request that changes something: nothing, or
-// one strict JSON object with some of the members, each into the *string or
-// *bool that is given for it.
+// one strict JSON object with some of the members, each into the *string, *bool,
+// *int, *[]string or, of an object, *json.RawMessage that is given for it.
 func readMembers(c *fiber.Ctx, members map[string]any) error {
 	body := c.Request().Body()
 	if err := checkChangeBody(&c.Request().Header, len(body)); err != nil {
@@ -39,9 +39,9 @@ func readMembers(c *fiber.Ctx, members map[string]any) error {
 			problems = append(problems, pack.Problem{Detail: "has a member that this call does not have"})
 			continue
 		}
-		want := map[bool]string{true: "true or false", false: "a string"}[isBool(target)]
-		if json.Unmarshal(value, target) != nil || bytes.Equal(value, []byte("null")) {
-			problems = append(problems, pack.Problem{Pointer: "/" + name, Detail: "must be " + want})
+		_, raw := target.(*json.RawMessage)
+		if json.Unmarshal(value, target) != nil || bytes.Equal(value, []byte("null")) || raw && !bytes.HasPrefix(value, []byte("{")) {
+			problems = append(problems, pack.Problem{Pointer: "/" + name, Detail: "must be " + kindOf(target)})
 		}
 	}
 	if len(problems) > 0 {
@@ -50,7 +50,20 @@ func readMembers(c *fiber.Ctx, members map[string]any) error {
 	return nil
 }
 
-func isBool(target any) bool { _, ok := target.(*bool); return ok }
+// kindOf says what a member must be.
+func kindOf(target any) string {
+	switch target.(type) {
+	case *bool:
+		return "true or false"
+	case *int:
+		return "a whole number"
+	case *[]string:
+		return "a list of strings"
+	case *json.RawMessage:
+		return "an object"
+	}
+	return "a string"
+}
 
 func invalidMembers(problems ...pack.Problem) error {
 	refused := refuse(execution.CodeInvalidParameters, "the body does not say what this call needs")
@@ -78,12 +91,12 @@ func checkChangeBody(header *fasthttp.RequestHeader, size int) error {
 	return nil
 }
 
-// checkBrowser keeps pages of other sites from changing anything, after
-// checkOrigin. That Origin and Host are the same is not enough: by rebinding its
-// name, a page makes the gateway's address its own origin. A name that nobody
-// can rebind is an address, localhost, or the one that the operator has given
-// the gateway. Clients that aren't browsers send neither header, and may use any
-// name.
+// checkBrowser keeps pages of other sites from changing anything, and from calling
+// actions without a key, after checkOrigin. That Origin and Host are the same is
+// not enough: by rebinding its name, a page makes the gateway's address its own
+// origin. A name that nobody can rebind is an address, localhost, or the one that
+// the operator has given the gateway. Clients that aren't browsers send neither
+// header, and may use any name.
 func (s *Server) checkBrowser(header *fasthttp.RequestHeader) error {
 	origin := string(header.Peek(fasthttp.HeaderOrigin))
 	if origin == "" && len(header.Peek("Sec-Fetch-Site")) == 0 {
@@ -91,7 +104,7 @@ func (s *Server) checkBrowser(header *fasthttp.RequestHeader) error {
 	}
 	host := string(header.Host())
 	if from, err := url.Parse(origin); origin != "" && (err != nil || !strings.EqualFold(from.Host, host)) {
-		return refuse(codeForbidden, "a page of another origin may not change anything")
+		return refuse(codeForbidden, "a page of another origin may not do this")
 	}
 	name := (&url.URL{Host: host}).Hostname()
 	if own, err := url.Parse(s.BaseURL); err == nil && name != "" && strings.EqualFold(name, own.Hostname()) {
@@ -100,5 +113,5 @@ func (s *Server) checkBrowser(header *fasthttp.RequestHeader) error {
 	if strings.EqualFold(name, "localhost") || net.ParseIP(name) != nil {
 		return nil
 	}
-	return refuse(codeForbidden, "a page may change something only if it came from the gateway's own address")
+	return refuse(codeForbidden, "a page may do this only if it came from the gateway's own address")
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"attune/gateway/key"
+	"attune/gateway/pack"
 	"attune/gateway/trace"
 )
 
@@ -18,11 +20,19 @@ type call struct {
 	route     string // pattern; empty until a route was found
 	quiet     bool   // logged at debug level
 	query     url.Values
-	action    string // that is called, once it is known to be one
+	called    string // the action that is, once it is known to be one
 	execution string // empty until there is one
 	problem   string // code of the problem that it was answered with; empty = none
 	trace     trace.Context
 	span      *trace.Span // nil = it isn't drawn
+
+	key      *key.Key      // who calls; nil = nobody has to say. Without an ID it is what everybody may do
+	caller   string        // the key's ID; empty = none
+	auth     time.Duration // that finding out took
+	changes  bool          // an administrative call
+	denied   string        // why nobody is known to be calling; empty = that was not the trouble
+	resource string        // what the caller was allowed to ask for; empty = nothing
+	action   *pack.Action  // to be called; nil = none
 
 	environment string // path of the status of the environment it needs; empty = none
 	leave       func() // through the gate
@@ -57,6 +67,7 @@ func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	header.Set("Attune-Request-Id", c.id)
 	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
 	header.Set(fasthttp.HeaderCacheControl, "no-store")
+	s.audit(ctx, c)
 	if !c.streams {
 		s.answered(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
 	}
@@ -93,11 +104,11 @@ func (s *Server) logAccess(c *call, method string, status, size int, now time.Ti
 		slog.Duration("duration", now.Sub(c.arrived)),
 		slog.Int("bytes", size),
 		slog.String("request", c.id),
-		{}, {}, {}, {},
+		{}, {}, {}, {}, {},
 	}
-	told := attrs[:len(attrs)-4]
+	told := attrs[:len(attrs)-5]
 	for _, more := range [...]struct{ key, value string }{
-		{"action", c.action}, {"execution", c.execution}, {"problem", c.problem}, {"trace", c.trace.TraceID()},
+		{"action", c.called}, {"execution", c.execution}, {"problem", c.problem}, {"caller", c.caller}, {"trace", c.trace.TraceID()},
 	} {
 		if more.value != "" {
 			told = append(told, slog.String(more.key, more.value))

@@ -34,9 +34,10 @@ func parentOf(header *fasthttp.RequestHeader) trace.Context {
 func (c *call) draw(status int) {
 	c.span.SetInt("http.response.status_code", status)
 	c.span.Set("attune.request", c.id)
-	if c.action != "" {
+	c.span.Set("attune.caller", c.caller)
+	if c.called != "" {
 		c.span.Set("faas.trigger", "http")
-		c.span.Set("faas.name", c.action)
+		c.span.Set("faas.name", c.called)
 		c.span.Set("faas.invocation_id", c.execution)
 	}
 	if status >= fasthttp.StatusInternalServerError {

@@ -8,21 +8,22 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
 const noEnvironment = "there is no such environment"
 
-func (s *Server) listEnvironments(c *fiber.Ctx, _ *call) error {
-	items := slices.Clone(s.Environments.List())
+func (s *Server) listEnvironments(c *fiber.Ctx, call *call) error {
+	items := slices.DeleteFunc(slices.Clone(s.Environments.List()), func(e envcache.Status) bool { return !call.sees(e.Pack) })
 	slices.SortFunc(items, func(a, b envcache.Status) int {
 		return cmp.Or(cmp.Compare(a.Pack, b.Pack), cmp.Compare(a.Runtime, b.Runtime))
 	})
 	return writeJSON(c, wholePage(items))
 }
 
-func (s *Server) showEnvironment(c *fiber.Ctx, _ *call) error {
-	packRef, runtime, err := environmentRef(c)
+func (s *Server) showEnvironment(c *fiber.Ctx, call *call) error {
+	packRef, runtime, err := s.environmentOf(c, call, key.Read)
 	if err != nil {
 		return err
 	}
@@ -33,21 +34,24 @@ func (s *Server) showEnvironment(c *fiber.Ctx, _ *call) error {
 	return writeJSON(c, status)
 }
 
-func (s *Server) showEnvironmentLog(c *fiber.Ctx, _ *call) error {
-	packRef, runtime, err := environmentRef(c)
+func (s *Server) showEnvironmentLog(c *fiber.Ctx, call *call) error {
+	packRef, runtime, err := s.environmentOf(c, call, key.Read)
 	if err != nil {
 		return err
 	}
 	log, ok := s.Environments.Log(packRef, runtime)
+	if _, known := s.Environments.Show(packRef, runtime); known && !ok {
+		return refuse(execution.CodeNotFound, "the environment was never built")
+	}
 	if !ok {
-		return refuse(execution.CodeNotFound, "there is no such environment, or it was never built")
+		return refuse(execution.CodeNotFound, noEnvironment)
 	}
 	return writeLog(c, log)
 }
 
-// environmentRef checks both parts of an environment's name, which are
-// components of a path later on.
-func environmentRef(c *fiber.Ctx) (packRef, runtime string, err error) {
+// environmentOf checks both parts of an environment's name, which are components
+// of a path later on, and whether it is the caller's business.
+func (s *Server) environmentOf(c *fiber.Ctx, call *call, verb string) (packRef, runtime string, err error) {
 	packRef, runtime = c.Params("pack"), c.Params("runtime")
 	if _, err := pack.ParseRef(packRef); err != nil {
 		return "", "", refuse(execution.CodeInvalidRef, packGrammar)
@@ -55,5 +59,5 @@ func environmentRef(c *fiber.Ctx) (packRef, runtime string, err error) {
 	if _, err := pack.ParseRef(runtime); err != nil { // same grammar
 		return "", "", refuse(execution.CodeInvalidRef, "a runtime's name is a lower-case letter and up to 62 of a-z, 0-9, _ and -")
 	}
-	return packRef, runtime, nil
+	return packRef, runtime, s.allow(call, verb, packRef)
 }

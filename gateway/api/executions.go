@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
@@ -23,7 +24,7 @@ const storeTimeout = 5 * time.Second
 // statuses are those that a listing can be narrowed to.
 var statuses = []execution.Status{
 	execution.StatusQueued, execution.StatusRunning, execution.StatusSucceeded,
-	execution.StatusFailed, execution.StatusTimedOut, execution.StatusCancelled,
+	execution.StatusFailed, execution.StatusTimedOut, execution.StatusCancelled, execution.StatusDead,
 }
 
 func (s *Server) listExecutions(c *fiber.Ctx, call *call) error {
@@ -33,7 +34,7 @@ func (s *Server) listExecutions(c *fiber.Ctx, call *call) error {
 	}
 	ctx, cancel := context.WithTimeout(s.base, storeTimeout)
 	defer cancel()
-	found, err := s.Store.List(ctx, query)
+	found, err := s.visible(ctx, call, query)
 	if errors.Is(err, execution.ErrBadCursor) {
 		return refuse(codeInvalidQuery, "cursor must be the next of the page before")
 	}
@@ -88,8 +89,47 @@ func statusNames() string {
 	return strings.Join(names, ", ")
 }
 
+// maxScan is how many pages of the store a page for a key may take. Beyond it the
+// page is short, perhaps empty, and next goes on.
+const maxScan = 20
+
+// visible is a page of those executions that the caller may see.
+func (s *Server) visible(ctx context.Context, call *call, query execution.Query) (execution.Page, error) {
+	if call.seesAll() || query.Action != "" && call.sees(query.Action) {
+		return s.Store.List(ctx, query)
+	}
+	if query.Action != "" {
+		return execution.Page{}, nil
+	}
+	var page execution.Page
+	size := query.PageSize()
+	query.Limit = execution.MaxLimit
+	for range maxScan {
+		found, err := s.Store.List(ctx, query)
+		if err != nil {
+			return execution.Page{}, err
+		}
+		for _, e := range found.Executions {
+			if !call.sees(e.Pack) {
+				continue
+			}
+			if len(page.Executions) == size {
+				last, err := page.Executions[size-1].Position()
+				page.Next = last.Cursor()
+				return page, err
+			}
+			page.Executions = append(page.Executions, e)
+		}
+		if page.Next = found.Next; page.Next == "" {
+			break
+		}
+		query.Cursor = found.Next
+	}
+	return page, nil
+}
+
 func (s *Server) showExecution(c *fiber.Ctx, call *call) error {
-	found, err := s.execution(c, call)
+	found, err := s.execution(c, call, key.Read)
 	if err != nil {
 		return err
 	}
@@ -107,7 +147,8 @@ func idOf(c *fiber.Ctx) (string, error) {
 	return id, nil
 }
 
-func (s *Server) execution(c *fiber.Ctx, call *call) (*execution.Execution, error) {
+// execution finds the execution that a path names, if it is the caller's business.
+func (s *Server) execution(c *fiber.Ctx, call *call, verb string) (*execution.Execution, error) {
 	id, err := idOf(c)
 	if err != nil {
 		return nil, err
@@ -116,10 +157,13 @@ func (s *Server) execution(c *fiber.Ctx, call *call) (*execution.Execution, erro
 	defer cancel()
 	found, err := s.Store.Get(ctx, id)
 	if errors.Is(err, execution.ErrNoExecution) {
-		return nil, refuse(execution.CodeNotFound, "there is no such execution")
+		return nil, refuse(execution.CodeNotFound, noExecuted)
 	}
 	if err != nil {
 		return nil, s.storeAway(call, err)
+	}
+	if err := s.allowExecution(call, verb, found); err != nil {
+		return nil, err
 	}
 	return found, nil
 }
@@ -135,6 +179,6 @@ func summarizeExecution(e *execution.Execution) executionSummary {
 		ID: e.ID, Action: e.Action, Pack: e.Pack, Gateway: e.Gateway,
 		Status: e.Status, ExitCode: e.ExitCode,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, EndedAt: e.EndedAt, DurationMS: e.DurationMS,
-		Error: e.Error, Timing: e.Timing,
+		Error: e.Error, Timing: e.Timing, Source: e.Source, Caller: e.Caller, Attempt: e.Attempt,
 	}
 }

@@ -124,9 +124,9 @@ func (f *fakeStore) Get(_ context.Context, id string) (*execution.Execution, err
 		return running.Execution(), nil
 	}
 	if status := map[string]execution.Status{
-		cancelledExecution: execution.StatusCancelled, elsewhereExecution: execution.StatusRunning,
+		cancelledExecution: execution.StatusCancelled, elsewhereExecution: execution.StatusRunning, waitingExecution: execution.StatusQueued,
 	}[id]; status != "" {
-		return &execution.Execution{ID: id, Action: "demo.echo", Gateway: "gw-2", Status: status}, nil
+		return &execution.Execution{ID: id, Action: "demo.echo", Pack: "demo", Gateway: "gw-2", Status: status}, nil
 	}
 	if id != knownExecution {
 		return nil, fmt.Errorf("get %s: %w", id, execution.ErrNoExecution)
@@ -168,6 +168,14 @@ func (f *fakeStore) run(id string) (running *execution.Running, cancelled chan s
 			f.ended[id] = ended
 		})
 	}
+}
+
+// finish has an execution ended.
+func (f *fakeStore) finish(x *execution.Execution, status execution.Status) {
+	x.Status = status
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended[x.ID] = x
 }
 
 func (f *fakeStore) query() execution.Query {

@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
@@ -27,8 +28,18 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 	if err != nil {
 		return err
 	}
+	prefer, err := readPreferences(&c.Request().Header)
+	if err != nil {
+		return err
+	}
 	media := execution.MediaType(action.OutputFormat)
-	if form, ok := wantsEvents(c, media); ok {
+	form, events := wantsEvents(c, media)
+	async := prefer.any() && !events && !stream // what comes as it happens is waited for
+	late, err := readLateness(call.query, async)
+	if err != nil {
+		return err
+	}
+	if events {
 		if err := streamable(c); err != nil {
 			return err
 		}
@@ -43,23 +54,19 @@ func (s *Server) invoke(c *fiber.Ctx, call *call) error {
 		}
 		return s.invokeBody(c, call, request, media)
 	}
+	if async {
+		return s.invokeAsync(c, call, late.job(request, call.caller), prefer)
+	}
 	ctx, release := s.watch(c.Context().Conn())
 	defer release()
-	outcome, err := s.Invoker.Invoke(ctx, request)
-	if outcome != nil && outcome.Execution != nil {
-		call.execution = outcome.Execution.ID
-		c.Set("Attune-Execution-Id", outcome.Execution.ID)
-		c.Set("Server-Timing", serverTiming(outcome.Execution.Timing))
-	}
-	if err != nil {
+	outcome, err := s.invokeWithin(ctx, call, request)
+	switch {
+	case outcome != nil && outcome.Execution != nil:
+		return s.answerOutcome(c, call, outcome, cutOff(ctx, err))
+	case err != nil:
 		return cutOff(ctx, err)
 	}
-	if call.execution == "" {
-		return fmt.Errorf("invoke %s: neither an execution nor an error", request.Action)
-	}
-	c.Set(fiber.HeaderContentType, outcome.MediaType)
-	c.Context().Response.SetBodyRaw(outcome.Output)
-	return nil
+	return fmt.Errorf("invoke %s: neither an execution nor an error", request.Action)
 }
 
 // cutOff tells a call that Shutdown cancelled from one whose client left: there
@@ -83,10 +90,14 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	if err != nil {
 		return none, nil, refuse(execution.CodeInvalidRef, actionGrammar)
 	}
+	name := ref.String()
+	if err := s.allow(call, key.Invoke, name); err != nil {
+		return none, nil, err
+	}
 	if err := refuseUnsupported(header); err != nil {
 		return none, nil, err
 	}
-	timeout, err := callerTimeout(call.query, header)
+	timeout, err := callerTimeout(call.query)
 	if err != nil {
 		return none, nil, err
 	}
@@ -94,7 +105,10 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	if err != nil {
 		return none, nil, err
 	}
-	call.action = ref.String()
+	call.action, call.called = action, name
+	if err := s.spend(c.Context(), "action", name, action.Rate); err != nil {
+		return none, nil, err
+	}
 	if action.Runtime.HasEnvironment() {
 		call.environment = environmentPath(string(ref.Pack), action.Runtime.Name)
 	}
@@ -107,7 +121,7 @@ func (s *Server) request(c *fiber.Ctx, call *call) (execution.Request, *pack.Act
 	}
 	return execution.Request{
 		ID:      s.NewID(),
-		Action:  call.action,
+		Action:  name,
 		Body:    bytes.Clone(c.Request().Body()), // as sent: fiber's Body would unpack it
 		Timeout: timeout,
 		Arrived: call.arrived,
@@ -123,7 +137,7 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 	}
 	action, ok := catalog.Action(ref)
 	if !ok {
-		return nil, refuse(execution.CodeNotFound, "there is no such action")
+		return nil, refuse(execution.CodeNotFound, noAction)
 	}
 	if !action.Enabled {
 		return nil, refuse(execution.CodeNotFound, "the action is disabled")
@@ -146,13 +160,13 @@ func refuseUnsupported(header *fasthttp.RequestHeader) error {
 }
 
 // serverTiming says in a browser's words where the time went.
-func serverTiming(t execution.Timing) string {
-	var buffer [96]byte
+func serverTiming(auth time.Duration, t execution.Timing) string {
+	var buffer [128]byte
 	text := buffer[:0]
 	for _, part := range [...]struct {
 		name string
 		ms   float64
-	}{{"queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
+	}{{"auth;dur=", float64(auth) / float64(time.Millisecond)}, {", queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
 		us := max(0, int64(math.Round(part.ms*1000)))
 		text = strconv.AppendInt(append(text, part.name...), us/1000, 10)
 		text = append(text, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))

@@ -47,7 +47,7 @@ type itemEvent struct {
 func (s *Server) invokeStream(c *fiber.Ctx, call *call, request execution.Request, media string, format pack.Format) error {
 	watched, release := s.watch(c.Context().Conn())
 	ctx, cancel := context.WithCancelCause(watched)
-	followed := s.follow(ctx, request)
+	followed := s.follow(ctx, call, request)
 	if !followed.begun() && followed.outcome == nil {
 		err := cutOff(ctx, followed.failure())
 		cancel(nil)
@@ -126,7 +126,7 @@ func (f *followed) begun() bool {
 const followedEvents = 256
 
 // follow starts a call. Whoever starts it waits for done.
-func (s *Server) follow(ctx context.Context, request execution.Request) *followed {
+func (s *Server) follow(ctx context.Context, call *call, request execution.Request) *followed {
 	f := &followed{
 		accepted: make(chan struct{}), done: make(chan struct{}),
 		events: make(chan envcache.Event, followedEvents),
@@ -143,7 +143,7 @@ func (s *Server) follow(ctx context.Context, request execution.Request) *followe
 				f.outcome, f.err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 		}()
-		f.outcome, f.err = s.Invoker.Invoke(ctx, request)
+		f.outcome, f.err = s.invokeWithin(ctx, call, request)
 	}()
 	return f
 }

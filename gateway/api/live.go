@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
+	"attune/gateway/queue"
 )
 
 // This file follows and cancels executions of this gateway while they run.
@@ -58,10 +60,13 @@ func (s *Server) showLog(c *fiber.Ctx, call *call, name execution.Stream) error 
 			return err
 		}
 		if running, ok := s.Store.Running(id); ok {
+			if err := s.allowExecution(call, key.Read, running.Summary()); err != nil {
+				return err
+			}
 			return s.followLog(c, call, running, name, media)
 		}
 	}
-	found, err := s.execution(c, call)
+	found, err := s.execution(c, call, key.Read)
 	if err != nil {
 		return err
 	}
@@ -153,11 +158,20 @@ func (s *Server) cancelExecution(c *fiber.Ctx, call *call) error {
 	if err := readMembers(c, nil); err != nil {
 		return err
 	}
+	if _, err := s.execution(c, call, key.Operate); err != nil { // whether the caller may
+		return err
+	}
+	// The queue first: it would try again what only its attempt is told to end.
+	err = s.Queue.Cancel(s.base, id)
+	if err != nil && !errors.Is(err, queue.ErrNoJob) {
+		return err
+	}
+	queued := err == nil
+	ctx, release := s.watch(c.Context().Conn())
+	defer release()
 	if running, ok := s.Store.Running(id); ok {
 		call.execution = id
 		running.Cancel()
-		ctx, release := s.watch(c.Context().Conn())
-		defer release()
 		late := time.NewTimer(cancelTimeout)
 		defer late.Stop()
 		select {
@@ -169,14 +183,15 @@ func (s *Server) cancelExecution(c *fiber.Ctx, call *call) error {
 			return cutOff(ctx, refuse(execution.CodeCancelled, "the client left before the execution had ended"))
 		}
 	}
-	found, err := s.execution(c, call)
-	switch {
-	case err != nil:
-		return err
-	case !found.Status.Ended():
-		return elsewhere(found)
-	case found.Status != execution.StatusCancelled:
-		return refuse(codeEnded, fmt.Sprintf("the execution has ended (%s); there is nothing to cancel", found.Status))
+	if queued {
+		return s.awaitCancelled(ctx, c, call)
 	}
-	return writeJSON(c, found)
+	found, err := s.execution(c, call, key.Operate)
+	if err != nil {
+		return err
+	}
+	if !found.Status.Ended() {
+		return elsewhere(found)
+	}
+	return cancelledAnswer(c, found)
 }

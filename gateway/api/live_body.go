@@ -100,7 +100,7 @@ var errTooLate = errors.New("the action failed after the answer had begun")
 func (s *Server) invokeBody(c *fiber.Ctx, call *call, request execution.Request, media string) error {
 	watched, release := s.watch(c.Context().Conn())
 	ctx, cancel := context.WithCancelCause(watched)
-	followed := s.follow(ctx, request)
+	followed := s.follow(ctx, call, request)
 	leave := func() { cancel(errClientLeft); <-followed.done; release() }
 	accepted := followed.begun()
 	if accepted {

@@ -47,28 +47,41 @@ func isJSON(media string) bool {
 // seconds is a limit as a number of seconds.
 var seconds = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
 
-// callerTimeout is the smaller of the two limits that a caller can set: the
-// parameter timeout, and "Prefer: wait" of RFC 7240. 0 = none.
-func callerTimeout(query url.Values, header *fasthttp.RequestHeader) (time.Duration, error) {
-	limit := time.Duration(math.MaxInt64)
-	if query.Has("timeout") {
-		parsed, ok := parseTimeout(query.Get("timeout"))
-		if !ok {
-			return 0, refuse(codeInvalidQuery, `timeout must be a positive number of seconds or a duration like "500ms"`)
-		}
-		limit = parsed
-	}
-	for _, line := range header.PeekAll("Prefer") {
-		wait, ok := parseWait(string(line))
-		if !ok {
-			return 0, refuse(codeInvalidHeader, "wait in Prefer must be a positive whole number of seconds")
-		}
-		limit = min(limit, wait)
-	}
-	if limit == math.MaxInt64 {
+// callerTimeout is the limit that a caller sets for the action. 0 = none.
+func callerTimeout(query url.Values) (time.Duration, error) {
+	if !query.Has("timeout") {
 		return 0, nil
 	}
+	limit, ok := parseTimeout(query.Get("timeout"))
+	if !ok {
+		return 0, refuse(codeInvalidQuery, `timeout must be a positive number of seconds or a duration like "500ms"`)
+	}
 	return limit, nil
+}
+
+// preferences are those of RFC 7240 that calls heed. With either of them a call
+// is an asynchronous one.
+type preferences struct {
+	async bool
+	wait  time.Duration // for the result; 0 = not at all
+}
+
+func (p preferences) any() bool { return p.async || p.wait > 0 }
+
+func readPreferences(header *fasthttp.RequestHeader) (preferences, error) {
+	var p preferences
+	wait := time.Duration(math.MaxInt64)
+	for _, line := range header.PeekAll("Prefer") {
+		shorter, async, ok := parsePrefer(string(line))
+		if !ok {
+			return p, refuse(codeInvalidHeader, "wait in Prefer must be a positive whole number of seconds")
+		}
+		p.async, wait = p.async || async, min(wait, shorter)
+	}
+	if wait < math.MaxInt64 {
+		p.wait = wait
+	}
+	return p, nil
 }
 
 func parseTimeout(text string) (time.Duration, bool) {
@@ -79,23 +92,25 @@ func parseTimeout(text string) (time.Duration, bool) {
 	return limit, err == nil && limit > 0
 }
 
-// parseWait finds wait=N among preferences; MaxInt64 = it isn't there. Other
-// preferences are ignored, as RFC 7240 allows.
-func parseWait(line string) (time.Duration, bool) {
-	limit := time.Duration(math.MaxInt64)
+// parsePrefer finds wait=N (MaxInt64 = it isn't there) and respond-async among
+// preferences. Others are ignored, as RFC 7240 allows.
+func parsePrefer(line string) (wait time.Duration, async, ok bool) {
+	wait = time.Duration(math.MaxInt64)
 	for preference := range strings.SplitSeq(line, ",") {
 		preference, _, _ = strings.Cut(preference, ";")
 		name, value, _ := strings.Cut(preference, "=")
-		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+		name = strings.TrimSpace(name)
+		async = async || strings.EqualFold(name, "respond-async")
+		if !strings.EqualFold(name, "wait") {
 			continue
 		}
 		n, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 31)
 		if err != nil || n == 0 {
-			return 0, false
+			return 0, false, false
 		}
-		limit = min(limit, time.Duration(n)*time.Second)
+		wait = min(wait, time.Duration(n)*time.Second)
 	}
-	return limit, true
+	return wait, async, true
 }
 
 // accepts tells whether the Accept header admits a media type.

@@ -10,23 +10,24 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 	"attune/runtimes/container"
 )
 
 // This file holds what operators do with environments.
 
-func (s *Server) buildEnvironment(c *fiber.Ctx, _ *call) error {
-	return s.startBuild(c, s.Environments.Build)
+func (s *Server) buildEnvironment(c *fiber.Ctx, call *call) error {
+	return s.startBuild(c, call, s.Environments.Build)
 }
 
-func (s *Server) rebuildEnvironment(c *fiber.Ctx, _ *call) error {
-	return s.startBuild(c, s.Environments.Rebuild)
+func (s *Server) rebuildEnvironment(c *fiber.Ctx, call *call) error {
+	return s.startBuild(c, call, s.Environments.Rebuild)
 }
 
 // startBuild answers with the state of a build that nobody waits for.
-func (s *Server) startBuild(c *fiber.Ctx, start func(pack, runtime string) (envcache.Status, error)) error {
-	packRef, runtime, err := environmentRef(c)
+func (s *Server) startBuild(c *fiber.Ctx, call *call, start func(pack, runtime string) (envcache.Status, error)) error {
+	packRef, runtime, err := s.environmentOf(c, call, key.Operate)
 	if err != nil {
 		return err
 	}
@@ -45,8 +46,8 @@ func (s *Server) startBuild(c *fiber.Ctx, start func(pack, runtime string) (envc
 // digestGrammar is that of a generation's name.
 var digestGrammar = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-func (s *Server) rollbackEnvironment(c *fiber.Ctx, _ *call) error {
-	packRef, runtime, err := environmentRef(c)
+func (s *Server) rollbackEnvironment(c *fiber.Ctx, call *call) error {
+	packRef, runtime, err := s.environmentOf(c, call, key.Operate)
 	if err != nil {
 		return err
 	}
@@ -64,8 +65,8 @@ func (s *Server) rollbackEnvironment(c *fiber.Ctx, _ *call) error {
 	return writeJSON(c, status)
 }
 
-func (s *Server) verifyEnvironment(c *fiber.Ctx, _ *call) error {
-	packRef, runtime, err := environmentRef(c)
+func (s *Server) verifyEnvironment(c *fiber.Ctx, call *call) error {
+	packRef, runtime, err := s.environmentOf(c, call, key.Operate)
 	if err != nil {
 		return err
 	}
@@ -81,7 +82,10 @@ func (s *Server) verifyEnvironment(c *fiber.Ctx, _ *call) error {
 	return writeJSON(c, verification)
 }
 
-func (s *Server) pruneEnvironments(c *fiber.Ctx, _ *call) error {
+func (s *Server) pruneEnvironments(c *fiber.Ctx, call *call) error {
+	if err := s.allow(call, key.Operate, "*"); err != nil {
+		return err
+	}
 	var all bool
 	if err := readMembers(c, map[string]any{"all": &all}); err != nil {
 		return err
@@ -95,8 +99,8 @@ func (s *Server) pruneEnvironments(c *fiber.Ctx, _ *call) error {
 	return writeJSON(c, wholePage(pruned))
 }
 
-func (s *Server) removeEnvironment(c *fiber.Ctx, _ *call) error {
-	packRef, runtime, err := environmentRef(c)
+func (s *Server) removeEnvironment(c *fiber.Ctx, call *call) error {
+	packRef, runtime, err := s.environmentOf(c, call, key.Operate)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,11 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/key"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 	"attune/gateway/trace"
 )
@@ -72,6 +76,27 @@ type Store interface {
 	Running(id string) (*execution.Running, bool)
 }
 
+// Queue takes asynchronous executions and runs them. A queue.Queue is one. Errors
+// are *execution.Errors, or queue.ErrNoJob. Safe for concurrent use.
+type Queue interface {
+	queue.Submitter
+	// Call is Submit, and a wait for the end; without an Outcome and an error
+	// there is only the execution, which goes on.
+	Call(ctx context.Context, job queue.Job, wait time.Duration) (*execution.Execution, *execution.Outcome, error)
+	// Cancel has an execution end; queue.ErrNoJob where it is none of the queue's,
+	// or has ended.
+	Cancel(ctx context.Context, id string) error
+	// Retry submits again what an ended execution was called with.
+	Retry(ctx context.Context, id, caller string) (*execution.Execution, error)
+
+	// Dead lists dead letters: next is the ID after which another page begins.
+	Dead(ctx context.Context, after string, limit int) (letters []queue.Letter, next string, err error)
+	Letter(ctx context.Context, id string) (queue.Letter, error)
+	// Redrive is Retry of a dead letter, which is gone then.
+	Redrive(ctx context.Context, id, caller string) (*execution.Execution, error)
+	Discard(ctx context.Context, id string) error
+}
+
 // Secrets keeps the secrets of packs. A secret.Vault is one. Safe for concurrent
 // use.
 type Secrets interface {
@@ -81,6 +106,31 @@ type Secrets interface {
 	List(ctx context.Context, pack string) ([]secret.Entry, error)
 	// Delete removes one. secret.ErrNone.
 	Delete(ctx context.Context, pack, name string) error
+}
+
+// Keys keeps the API keys. A key.Keeper is one. Safe for concurrent use.
+type Keys interface {
+	// Ring is the present set of keys, from memory; nil while nobody knows.
+	Ring() *key.Ring
+	// Create makes a key and its token. key.ErrFirst, a *key.OrderError.
+	Create(ctx context.Context, order key.Order) (key.Key, string, error)
+	// Revoke ends a key. key.ErrNone, key.ErrLastAdmin.
+	Revoke(ctx context.Context, id string) error
+}
+
+// Schedules looks after schedules. A schedule.Clockwork is one. Safe for
+// concurrent use. All but List give schedule.ErrNone where there is no such one.
+type Schedules interface {
+	List(ctx context.Context) ([]schedule.Entry, error) // sorted by ref
+	Show(ctx context.Context, ref string) (schedule.Entry, error)
+	// Create stores one. *schedule.Invalid, schedule.ErrExists, schedule.ErrTooMany.
+	Create(ctx context.Context, spec pack.ScheduleSpec) (schedule.Entry, error)
+	// Delete forgets a stored one. schedule.ErrInPack.
+	Delete(ctx context.Context, ref string) error
+	// RunNow has an execution made with this ID. *execution.Error, *schedule.Invalid.
+	RunNow(ctx context.Context, ref, id, caller string) (*execution.Execution, error)
+	// SetPaused stops one, or lets it go on.
+	SetPaused(ctx context.Context, ref string, paused bool) (schedule.Entry, error)
 }
 
 // Health checks what the gateway depends on.
@@ -106,7 +156,7 @@ type Metrics interface {
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
-// Store, Secrets and NewID are required.
+// Store, Secrets, Keys, Queue, Schedules and NewID are required.
 type Options struct {
 	Invoker      Invoker
 	Catalog      func() *pack.Catalog // the present snapshot
@@ -114,6 +164,12 @@ type Options struct {
 	Registrar    Registrar
 	Store        Store
 	Secrets      Secrets
+	Keys         Keys
+	RequireKeys  bool          // also while there is no key
+	Anonymous    []key.Scope   // what needs no key where others do; of key.Invoke
+	Limiter      limit.Limiter // of the rates of keys and actions. Defaults to one in memory.
+	Schedules    Schedules
+	Queue        Queue
 	Health       Health        // nil = always ready unless draining
 	Metrics      Metrics       // nil = nothing is counted, and there is no /metrics
 	Tracer       *trace.Tracer // nil = requests are not drawn
@@ -140,6 +196,7 @@ type Limits struct {
 func (o Options) withDefaults() Options {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	o.Version = cmp.Or(o.Version, "dev")
+	o.Limiter = cmp.Or(o.Limiter, limit.Limiter(limit.NewMemory()))
 	o.Limits = Limits{
 		Body:             cmp.Or(o.Limits.Body, 6<<20),
 		Header:           cmp.Or(o.Limits.Header, 16<<10),
@@ -166,6 +223,9 @@ func (o Options) validate() error {
 		{"Registrar", o.Registrar == nil},
 		{"Store", o.Store == nil},
 		{"Secrets", o.Secrets == nil},
+		{"Keys", o.Keys == nil},
+		{"Schedules", o.Schedules == nil},
+		{"Queue", o.Queue == nil},
 		{"NewID", o.NewID == nil},
 	} {
 		if required.missing {

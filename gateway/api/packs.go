@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-multierror"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
@@ -18,7 +19,7 @@ const (
 	actionGrammar = "an action's ref is pack.action, each a lower-case letter and up to 62 of a-z, 0-9, _ and -"
 )
 
-func (s *Server) listPacks(c *fiber.Ctx, _ *call) error {
+func (s *Server) listPacks(c *fiber.Ctx, call *call) error {
 	catalog := s.Catalog()
 	var items []packPayload
 	for _, p := range catalog.Packs() {
@@ -27,14 +28,18 @@ func (s *Server) listPacks(c *fiber.Ctx, _ *call) error {
 	for _, broken := range catalog.Broken() {
 		items = append(items, showBroken(broken))
 	}
+	items = slices.DeleteFunc(items, func(p packPayload) bool { return !call.sees(p.Ref) })
 	slices.SortFunc(items, func(a, b packPayload) int { return strings.Compare(a.Ref, b.Ref) })
 	return writeJSON(c, wholePage(items))
 }
 
-func (s *Server) showPack(c *fiber.Ctx, _ *call) error {
+func (s *Server) showPack(c *fiber.Ctx, call *call) error {
 	ref, err := pack.ParseRef(c.Params("ref"))
 	if err != nil {
 		return refuse(execution.CodeInvalidRef, packGrammar)
+	}
+	if err := s.allow(call, key.Read, string(ref)); err != nil {
+		return err
 	}
 	catalog := s.Catalog()
 	if broken, ok := catalog.BrokenPack(ref); ok {
@@ -42,15 +47,18 @@ func (s *Server) showPack(c *fiber.Ctx, _ *call) error {
 	}
 	p, ok := catalog.Pack(ref)
 	if !ok {
-		return refuse(execution.CodeNotFound, "there is no such pack")
+		return refuse(execution.CodeNotFound, noPack)
 	}
 	return writeJSON(c, showPack(p))
 }
 
-func (s *Server) listPackActions(c *fiber.Ctx, _ *call) error {
+func (s *Server) listPackActions(c *fiber.Ctx, call *call) error {
 	ref, err := pack.ParseRef(c.Params("ref"))
 	if err != nil {
 		return refuse(execution.CodeInvalidRef, packGrammar)
+	}
+	if err := s.allow(call, key.Read, string(ref)); err != nil {
+		return err
 	}
 	catalog := s.Catalog()
 	if _, broken := catalog.BrokenPack(ref); broken {
@@ -58,7 +66,7 @@ func (s *Server) listPackActions(c *fiber.Ctx, _ *call) error {
 	}
 	p, ok := catalog.Pack(ref)
 	if !ok {
-		return refuse(execution.CodeNotFound, "there is no such pack")
+		return refuse(execution.CodeNotFound, noPack)
 	}
 	return writeJSON(c, wholePage(summarize(catalog, p.Actions)))
 }

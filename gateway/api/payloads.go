@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -67,6 +68,8 @@ type actionPayload struct {
 	TimeoutSeconds  float64         `json:"timeout_seconds"`
 	Network         string          `json:"network"`
 	Limits          runtimes.Limits `json:"limits"`
+	Rate            limit.Rate      `json:"rate,omitzero"`
+	MaxConcurrency  int             `json:"max_concurrency,omitempty"`
 	Examples        []any           `json:"examples"`
 	Invoke          invocation      `json:"invoke"`
 }
@@ -92,6 +95,9 @@ type executionSummary struct {
 	DurationMS float64            `json:"duration_ms"`
 	Error      *execution.Failure `json:"error"`
 	Timing     execution.Timing   `json:"timing"`
+	Source     string             `json:"source,omitempty"` // of asynchronous ones only, as those that follow
+	Caller     string             `json:"caller,omitempty"`
+	Attempt    int                `json:"attempt,omitempty"`
 }
 
 // writeJSON answers with a payload; 200 unless the handler has set a status.

@@ -21,7 +21,10 @@ const (
 	codeInvalidRequest      = "invalid-request" // what isn't HTTP, or is ambiguous
 	codeInvalidQuery        = "invalid-query"
 	codeInvalidHeader       = "invalid-header"
+	codeUnauthenticated     = "unauthenticated"
 	codeForbidden           = "forbidden"
+	codeRateLimited         = "rate-limited"
+	codeLastAdminKey        = "last-admin-key"
 	codeMethodNotAllowed    = "method-not-allowed"
 	codeNotAcceptable       = "not-acceptable"
 	codeRequestTimeout      = "request-timeout"
@@ -40,6 +43,9 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeAlreadyExists       = "already-exists"
+	codeInPack              = "in-pack"
+	codeNothingKept         = "execution-not-kept"
 )
 
 // Problem is the body of every error: RFC 9457 with our extensions.
@@ -168,6 +174,9 @@ func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, problem *Problem) {
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(problem.Status)
 	ctx.SetContentType("application/problem+json")
+	if problem.Type == "/problems/"+codeUnauthenticated {
+		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	}
 	if problem.RetryAfter > 0 {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.FormatInt(problem.RetryAfter, 10))
 	}

@@ -2,12 +2,14 @@ package api
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/hashicorp/go-multierror"
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 )
 
@@ -26,6 +28,9 @@ func (s *Server) registerPack(c *fiber.Ctx, call *call) error {
 	}
 	if path == "" {
 		return invalidMembers(pack.Problem{Pointer: "/path", Detail: "is required"})
+	}
+	if err := s.allow(call, key.Operate, packAt(path)); err != nil {
+		return err
 	}
 	ctx, release := s.watch(c.Context().Conn())
 	defer release()
@@ -52,6 +57,17 @@ func (s *Server) registerPack(c *fiber.Ctx, call *call) error {
 		Pack: showPack(registered.Pack), Created: registered.Created,
 		Environments: append([]envcache.Status{}, registered.Environments...),
 	})
+}
+
+// packAt is the pack that a directory would be, for what a pack is called its
+// directory is; "*" where it could be any.
+func packAt(path string) string {
+	path = strings.TrimRight(path, "/")
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	if _, err := pack.ParseRef(name); err != nil {
+		return "*"
+	}
+	return name
 }
 
 // showFaults lists all faults of a pack; their files are relative to it.

@@ -17,6 +17,7 @@ type route struct {
 	pattern string
 	handle  func(*fiber.Ctx, *call) error
 	verb    string   // what a key must be allowed somewhere; the handler asks for its resource by allow. Empty = open to all
+	own     bool     // open, too, to a key that may call actions: for the executions that it has asked for itself
 	query   []string // the parameters that it has; any other is refused
 	health  bool     // answers while draining, logged at debug level
 }
@@ -37,7 +38,7 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/problems", handle: s.listProblems},
 		{method: "GET", pattern: "/problems/:slug", handle: s.showProblem},
 
-		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream"}},
+		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream", "delay", "priority"}},
 
 		{method: "GET", pattern: "/api/v1/packs", verb: key.Read, handle: s.listPacks},
 		{method: "POST", pattern: "/api/v1/packs/register", verb: key.Operate, handle: s.registerPack},
@@ -61,12 +62,31 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rollback", verb: key.Operate, handle: s.rollbackEnvironment},
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/verify", verb: key.Operate, handle: s.verifyEnvironment},
 
+		{method: "GET", pattern: "/api/v1/keys", verb: key.AdminVerb, handle: s.listKeys},
+		{method: "POST", pattern: "/api/v1/keys", verb: key.AdminVerb, handle: s.createKey},
+		{method: "DELETE", pattern: "/api/v1/keys/:id", verb: key.AdminVerb, handle: s.revokeKey},
+
 		{method: "GET", pattern: "/api/v1/executions", verb: key.Read, handle: s.listExecutions,
 			query: []string{"action", "status", "since", "cursor", "limit"}},
-		{method: "GET", pattern: "/api/v1/executions/:id", verb: key.Read, handle: s.showExecution},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", verb: key.Read, handle: s.showStdout, query: []string{"follow"}},
-		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", verb: key.Read, handle: s.showStderr, query: []string{"follow"}},
-		{method: "POST", pattern: "/api/v1/executions/:id/cancel", verb: key.Operate, handle: s.cancelExecution},
+		{method: "GET", pattern: "/api/v1/executions/:id", verb: key.Read, own: true, handle: s.showExecution},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stdout", verb: key.Read, own: true, handle: s.showStdout, query: []string{"follow"}},
+		{method: "GET", pattern: "/api/v1/executions/:id/logs/stderr", verb: key.Read, own: true, handle: s.showStderr, query: []string{"follow"}},
+		{method: "POST", pattern: "/api/v1/executions/:id/cancel", verb: key.Operate, own: true, handle: s.cancelExecution},
+		{method: "POST", pattern: "/api/v1/executions/execute", verb: key.Invoke, handle: s.execute},
+		{method: "POST", pattern: "/api/v1/executions/:id/retry", verb: key.Invoke, own: true, handle: s.retryExecution},
+
+		{method: "GET", pattern: "/api/v1/dead", verb: key.Read, handle: s.listDead, query: []string{"cursor", "limit"}},
+		{method: "GET", pattern: "/api/v1/dead/:id", verb: key.Read, handle: s.showDead},
+		{method: "DELETE", pattern: "/api/v1/dead/:id", verb: key.Operate, handle: s.removeDead},
+		{method: "POST", pattern: "/api/v1/dead/:id/redrive", verb: key.Operate, handle: s.redriveDead},
+
+		{method: "GET", pattern: "/api/v1/schedules", verb: key.Read, handle: s.listSchedules},
+		{method: "POST", pattern: "/api/v1/schedules", verb: key.Operate, handle: s.createSchedule},
+		{method: "GET", pattern: "/api/v1/schedules/:ref", verb: key.Read, handle: s.showSchedule},
+		{method: "DELETE", pattern: "/api/v1/schedules/:ref", verb: key.Operate, handle: s.deleteSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/run", verb: key.Operate, handle: s.runSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/pause", verb: key.Operate, handle: s.pauseSchedule},
+		{method: "POST", pattern: "/api/v1/schedules/:ref/resume", verb: key.Operate, handle: s.resumeSchedule},
 	}
 }
 
@@ -85,7 +105,7 @@ func (s *Server) register() {
 // answer runs a route's handler with what all routes share around it.
 func (s *Server) answer(c *fiber.Ctx, r route) error {
 	call := callOf(c.Context())
-	call.route, call.quiet = r.pattern, r.health
+	call.route, call.quiet, call.changes = r.pattern, r.health, r.changes()
 	if !r.health {
 		s.place(c.Context(), call)
 		if err := s.admit(); err != nil {
@@ -102,6 +122,9 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 		if err := s.checkBrowser(&c.Request().Header); err != nil {
 			return err
 		}
+	}
+	if err := s.authorize(c.Context(), call, r); err != nil {
+		return err
 	}
 	query, err := readQuery(c.Context(), r.query)
 	if err != nil {

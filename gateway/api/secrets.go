@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/key"
 	"attune/gateway/pack"
 	"attune/gateway/secret"
 )
@@ -23,12 +24,12 @@ const (
 
 // setSecret stores a value, which no call gives back.
 func (s *Server) setSecret(c *fiber.Ctx, call *call) error {
-	ref, name, err := secretRef(c)
+	ref, name, err := s.secretOf(c, call)
 	if err != nil {
 		return err
 	}
 	if !s.knownPack(ref) {
-		return refuse(execution.CodeNotFound, "there is no such pack")
+		return refuse(execution.CodeNotFound, noPack)
 	}
 	if len(c.Request().Body()) > maxSecretBody {
 		return refuse(codeBodyTooLarge, "a secret may have "+strconv.Itoa(secret.MaxValue)+" bytes")
@@ -74,6 +75,9 @@ func (s *Server) listSecrets(c *fiber.Ctx, call *call) error {
 	if err != nil {
 		return refuse(execution.CodeInvalidRef, packGrammar)
 	}
+	if err := s.allow(call, key.Operate, string(ref)); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(s.base, storeTimeout)
 	defer cancel()
 	entries, err := s.Secrets.List(ctx, string(ref))
@@ -81,13 +85,13 @@ func (s *Server) listSecrets(c *fiber.Ctx, call *call) error {
 		return s.explainSecret(call, err)
 	}
 	if len(entries) == 0 && !s.knownPack(ref) {
-		return refuse(execution.CodeNotFound, "there is no such pack")
+		return refuse(execution.CodeNotFound, noPack)
 	}
 	return writeJSON(c, wholePage(entries))
 }
 
 func (s *Server) deleteSecret(c *fiber.Ctx, call *call) error {
-	ref, name, err := secretRef(c)
+	ref, name, err := s.secretOf(c, call)
 	if err != nil {
 		return err
 	}
@@ -103,7 +107,9 @@ func (s *Server) deleteSecret(c *fiber.Ctx, call *call) error {
 	return nil
 }
 
-func secretRef(c *fiber.Ctx) (pack.Ref, string, error) {
+// secretOf checks both parts of a secret's name, and whether it is the caller's
+// business.
+func (s *Server) secretOf(c *fiber.Ctx, call *call) (pack.Ref, string, error) {
 	ref, err := pack.ParseRef(c.Params("ref"))
 	if err != nil {
 		return "", "", refuse(execution.CodeInvalidRef, packGrammar)
@@ -112,7 +118,7 @@ func secretRef(c *fiber.Ctx) (pack.Ref, string, error) {
 	if !pack.ValidSecretName(name) {
 		return "", "", refuse(execution.CodeInvalidRef, secretGrammar)
 	}
-	return ref, name, nil
+	return ref, name, s.allow(call, key.Operate, string(ref))
 }
 
 // knownPack tells whether a pack is there, faulty or not.

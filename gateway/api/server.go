@@ -20,6 +20,9 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+
+	"attune/gateway/key"
+	"attune/gateway/limit"
 )
 
 // errDrained is the cause with which calls are cancelled that outlive the
@@ -40,6 +43,9 @@ type Server struct {
 	made     time.Time // now
 	leave    func()    // gate.leave, made once
 
+	anonymous key.Key // what everybody may do where a key is needed for the rest
+	slots     limit.Slots
+
 	// base is the context of every call: it outlives the client, and ends only
 	// when a Shutdown runs out of time.
 	base context.Context
@@ -53,6 +59,7 @@ func New(options Options) (*Server, error) {
 	}
 	s := &Server{Options: options.withDefaults(), gate: newGate()}
 	s.leave = s.gate.leave
+	s.anonymous.Scopes = s.Anonymous
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	s.health, s.made = newHealth(s.Health, s.base), time.Now().UTC()
 	s.app = fiber.New(fiber.Config{

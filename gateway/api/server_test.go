@@ -28,6 +28,8 @@ type world struct {
 	registrar    *fakeRegistrar
 	store        *fakeStore
 	secrets      *fakeSecrets
+	keys         *fakeKeys
+	queue        *fakeQueue
 	health       *fakeHealth
 	log          *syncBuffer
 	client       *http.Client
@@ -44,12 +46,14 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		registrar:    &fakeRegistrar{catalog: catalog},
 		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
 		secrets:      &fakeSecrets{},
+		keys:         &fakeKeys{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
 		served:       make(chan error, 1),
 	}
 	registry := metrics.New("1.2.3")
+	w.queue = &fakeQueue{invoker: w.invoker, store: w.store}
 	options := Options{
 		Invoker:      w.invoker,
 		Catalog:      func() *pack.Catalog { return catalog },
@@ -57,6 +61,9 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Registrar:    w.registrar,
 		Store:        w.store,
 		Secrets:      w.secrets,
+		Keys:         w.keys,
+		Schedules:    newFakeSchedules(catalog),
+		Queue:        w.queue,
 		Health:       w.health,
 		Metrics: struct {
 			*metrics.Requests

@@ -11,6 +11,7 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/key"
 )
 
 // buildEvent is an envcache.Event as clients see it.
@@ -58,7 +59,7 @@ const (
 // watchEnvironment streams where an environment stands and what its builds do.
 // It ends when the client leaves or the gateway drains.
 func (s *Server) watchEnvironment(c *fiber.Ctx, call *call) error {
-	packRef, runtime, err := environmentRef(c)
+	packRef, runtime, err := s.environmentOf(c, call, key.Read)
 	if err != nil {
 		return err
 	}

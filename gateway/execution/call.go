@@ -91,6 +91,10 @@ func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 			Status: StatusRunning, CreatedAt: request.Arrived.UTC(),
 		},
 	}
+	if attempt := request.Attempt; attempt != nil {
+		x := accepted.execution
+		x.CreatedAt, x.Source, x.Caller, x.Attempt = attempt.Created.UTC(), attempt.Source, attempt.Caller, attempt.Number
+	}
 	if err := accepted.hide(parameters); err != nil { // it would have been found before
 		return nil, &Error{
 			Failure: Failure{Code: CodeInternal, Component: "gateway", Phase: "validate", Reason: "the parameters' secrets can't be read"},
@@ -149,10 +153,10 @@ func (c *call) end(out *output, failure *Error) {
 	x := c.execution
 	now := time.Now().UTC()
 	x.EndedAt = &now
-	x.DurationMS = milliseconds(now.Sub(c.arrived))
+	x.DurationMS = milliseconds(now.Sub(x.CreatedAt))
 	x.Status = StatusSucceeded
 	if failure != nil {
-		x.Status = failure.status()
+		x.Status = failure.Status()
 		x.Error = &failure.Failure
 	}
 	if out == nil {
@@ -160,15 +164,15 @@ func (c *call) end(out *output, failure *Error) {
 	}
 	x.ExitCode = out.exitCode
 	x.Result = out.parsed
-	logged := out.handler || out.parsed == nil // stdout isn't the result
-	if logged {
-		x.Stdout, x.StdoutTruncated = out.stdout.log("stdout", out.logLimit)
+	var beyond int64
+	if out.handler || out.parsed == nil { // stdout isn't the result
+		x.Stdout, x.StdoutTruncated = out.stdout.log(Stdout, out.logLimit)
+		beyond = out.stdout.beyond(out.logLimit)
+	} else {
+		x.Stdout, x.StdoutTruncated, beyond = out.stdout.first(out.chatter, Stdout, out.logLimit)
 	}
-	x.Stderr, x.StderrTruncated = out.stderr.log("stderr", out.logLimit)
-	x.BytesTruncated = out.stderr.beyond(out.logLimit)
-	if logged {
-		x.BytesTruncated += out.stdout.beyond(out.logLimit)
-	}
+	x.Stderr, x.StderrTruncated = out.stderr.log(Stderr, out.logLimit)
+	x.BytesTruncated = out.stderr.beyond(out.logLimit) + beyond
 }
 
 func milliseconds(d time.Duration) float64 {

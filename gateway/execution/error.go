@@ -58,3 +58,11 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }
+
+// NewError makes the error of a part beside this package that refuses or ends
+// calls. The cause may be nil.
+func NewError(code, component, phase, reason string, cause error) *Error {
+	e := fail(code, component, phase, reason)
+	e.cause = cause
+	return e
+}

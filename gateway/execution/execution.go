@@ -17,6 +17,7 @@ const (
 	StatusFailed    Status = "failed"
 	StatusTimedOut  Status = "timed_out"
 	StatusCancelled Status = "cancelled"
+	StatusDead      Status = "dead" // an asynchronous one whose attempts are spent
 )
 
 // Ended tells whether an execution of this status will not change any more.
@@ -42,6 +43,11 @@ type Execution struct {
 	BytesTruncated  int64           `json:"bytes_truncated"` // of both streams together
 	Error           *Failure        `json:"error"`
 	Timing          Timing          `json:"timing"`
+
+	// Of asynchronous executions only. Their record is the queue's to write.
+	Source  string `json:"source,omitempty"`  // who asked: "http", "hook:shop.order_paid", …
+	Caller  string `json:"caller,omitempty"`  // ID of the API key
+	Attempt int    `json:"attempt,omitempty"` // of how many runs this is the last one; 0 before the first
 }
 
 // Failure says which part failed, why, and whether a retry is safe.

@@ -135,7 +135,8 @@ func (r *Runner) take(call *call, reply agent.Reply, out *output, ran func(code,
 // only where something computes with it.
 func compactResult(call *call, document []byte) (json.RawMessage, error) {
 	if call.action.Output != nil || call.action.OutputFormat != pack.FormatJSON {
-		return pack.ParseOutput(pack.FormatJSON, document)
+		parsed, _, err := pack.ParseOutput(pack.FormatJSON, document)
+		return parsed, err
 	}
 	var out bytes.Buffer
 	err := json.Compact(&out, document)
@@ -150,7 +151,7 @@ func (r *Runner) takeLines(call *call, document []byte, out *output, ran func(co
 			out.items.total(), out.resultLimit))
 	}
 	lines := out.items.kept.Bytes()
-	parsed, err := pack.ParseOutput(pack.FormatJSONL, lines)
+	parsed, _, err := pack.ParseOutput(pack.FormatJSONL, lines)
 	if err != nil {
 		return badOutput(ran, pack.FormatJSONL, err)
 	}

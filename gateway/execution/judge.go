@@ -20,8 +20,8 @@ func fail(code, component, phase, reason string) *Error {
 	return &Error{Failure: Failure{Code: code, Component: component, Phase: phase, Reason: reason}}
 }
 
-// status is what an execution that ended in this error has become.
-func (e *Error) status() Status {
+// Status is what an execution that ended in this error has become.
+func (e *Error) Status() Status {
 	switch e.Code {
 	case CodeTimedOut:
 		return StatusTimedOut
@@ -69,10 +69,11 @@ func (r *Runner) parse(call *call, out *output, ran func(code, reason string) *E
 	if call.action.OutputFormat == pack.FormatText {
 		return nil
 	}
-	parsed, err := pack.ParseOutput(call.action.OutputFormat, out.stdout.kept.Bytes())
+	parsed, chatter, err := pack.ParseOutput(call.action.OutputFormat, out.stdout.kept.Bytes())
 	if err != nil {
 		return badOutput(ran, call.action.OutputFormat, err)
 	}
+	out.chatter = chatter
 	return r.check(call, parsed, out, ran)
 }
 

@@ -95,6 +95,17 @@ func (s *stream) log(name Stream, limit int64) (string, bool) {
 	return validText(cutAtRune(s.kept.Bytes(), limit)) + truncationNotice(name), true
 }
 
+// first is the log where it is only the first size bytes, of a stream that was kept
+// as a whole.
+func (s *stream) first(size int, name Stream, limit int64) (text string, truncated bool, beyond int64) {
+	printed := s.kept.Bytes()[:size]
+	text = validText(cutAtRune(printed, limit))
+	if int64(size) <= limit {
+		return text, false, 0
+	}
+	return text + truncationNotice(name), true, int64(size - len(cutAtRune(printed, limit)))
+}
+
 // cutAtRune cuts b to at most limit bytes without halving a character.
 func cutAtRune(b []byte, limit int64) []byte {
 	if int64(len(b)) <= limit {
@@ -124,6 +135,7 @@ type output struct {
 	logLimit       int64
 	exitCode       *int
 	parsed         json.RawMessage // the result, where the output format is structured
+	chatter        int             // bytes of stdout that came before the result, and are the log
 	handler        bool            // stdout is the log: the result came otherwise
 	body           []byte          // that result as it is answered; of JSON parsed is
 }

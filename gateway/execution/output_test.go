@@ -101,3 +101,25 @@ func FuzzStreamLog(f *testing.F) {
 		}
 	})
 }
+
+// What a script has printed before its result is a log like any other.
+func TestLogBeforeTheResult(t *testing.T) {
+	t.Parallel()
+	var s stream
+	s.Write([]byte("12345é\n{}"))
+	for _, test := range []struct {
+		limit     int64
+		text      string
+		truncated bool
+		beyond    int64
+	}{
+		{8, "12345é\n", false, 0},
+		{7, "12345é" + truncationNotice(Stdout), true, 1},
+		{6, "12345" + truncationNotice(Stdout), true, 3},
+	} {
+		text, truncated, beyond := s.first(8, Stdout, test.limit)
+		if text != test.text || truncated != test.truncated || beyond != test.beyond {
+			t.Errorf("of at most %d bytes: %q, %v, %d", test.limit, text, truncated, beyond)
+		}
+	}
+}

@@ -75,13 +75,24 @@ func (r *Recorder) abandon(running *Running) {
 	r.Record(x)
 }
 
-// Record takes an ended execution, which must not be changed any more.
+// Record takes an ended execution, which must not be changed any more. That of
+// an asynchronous one is with the queue already.
 func (r *Recorder) Record(x *Execution) {
-	for _, tell := range r.told {
-		tell(x)
+	if x.Status.Ended() { // another attempt may follow
+		for _, tell := range r.told {
+			tell(x)
+		}
 	}
-	r.live.End(x, func() { r.keep(x) })
+	r.live.End(x, func() {
+		if !x.queued() {
+			r.keep(x)
+		}
+	})
 }
+
+// queued tells whether the record is the queue's to write, which alone knows
+// whose word counts when two gateways have run the same.
+func (x *Execution) queued() bool { return x.Source != "" }
 
 func (r *Recorder) keep(x *Execution) {
 	size := sizeOf(x)

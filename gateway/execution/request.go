@@ -6,7 +6,7 @@ import (
 	"attune/envcache"
 )
 
-// Request asks for one synchronous call.
+// Request asks for one call.
 type Request struct {
 	ID      string        // of the execution, from NewID
 	Action  string        // "pack.action", unchecked
@@ -23,6 +23,21 @@ type Request struct {
 	// Such a caller sees that something happens, and so waits until its own
 	// deadline, not only for build.waiter. It must not block. Nil = nobody asks.
 	Progress func(envcache.Event)
+	// Attempt says that the call is one of an asynchronous execution's. Nil = it
+	// is a call that somebody waits for.
+	Attempt *Attempt
+}
+
+// Attempt is one run of an asynchronous execution.
+type Attempt struct {
+	Created time.Time // when the execution was accepted
+	Source  string    // of the Execution; not empty
+	Caller  string
+	Number  int
+	// Settle keeps how the attempt has ended before anybody is told of it. It may
+	// change the record: an attempt that is followed by another one leaves the
+	// execution queued. The Runner records nothing itself.
+	Settle func(outcome *Outcome, failure *Error)
 }
 
 // Outcome is a call that reached an execution, whatever its status.

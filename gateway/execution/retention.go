@@ -34,7 +34,7 @@ func (r *Recorder) announce(ctx context.Context) error {
 	var told []*Running
 	for _, running := range r.live.all() {
 		x := running.Summary()
-		if running.announced != x.Status && !x.Status.Ended() && time.Since(x.CreatedAt) >= announceAfter && len(news) < recordBatch {
+		if !x.queued() && running.announced != x.Status && !x.Status.Ended() && time.Since(x.CreatedAt) >= announceAfter && len(news) < recordBatch {
 			news, told = append(news, x), append(told, running)
 		}
 	}
@@ -111,7 +111,7 @@ const overdue = 5 * time.Minute
 func (r *Recorder) buryOne(ctx context.Context, x *Execution) error {
 	own := x.Gateway == r.retention.Gateway
 	late := r.retention.Longest > 0 && time.Since(x.CreatedAt) > r.retention.Longest+overdue
-	if _, here := r.live.Running(x.ID); here || x.Status.Ended() || !own && !late {
+	if _, here := r.live.Running(x.ID); here || x.queued() || x.Status.Ended() || !own && !late {
 		return nil
 	}
 	// It may have ended since it was listed: then its end is in the store by now.

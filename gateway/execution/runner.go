@@ -118,14 +118,28 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	output, failure := r.run(ctx, call)
 	call.end(output, failure)
 	call.draw(failure)
+	outcome := &Outcome{Execution: call.execution}
+	if failure == nil {
+		outcome.Output, outcome.MediaType = output.answer(call.action.OutputFormat)
+	}
+	if request.Attempt != nil {
+		request.Attempt.Settle(outcome, failure)
+	}
 	r.Recorder.Record(call.execution)
 	r.log(ctx, call, failure)
-	outcome := &Outcome{Execution: call.execution}
 	if failure != nil {
 		return outcome, failure
 	}
-	outcome.Output, outcome.MediaType = output.answer(call.action.OutputFormat)
 	return outcome, nil
+}
+
+// Check checks a call as Invoke would, and does nothing. The error is an *Error.
+func (r *Runner) Check(ctx context.Context, request Request) (*pack.Action, error) {
+	call, err := r.accept(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return call.action, nil
 }
 
 // run brings a call from accepted to ended.

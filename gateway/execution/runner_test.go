@@ -21,12 +21,12 @@ func TestResultsOfActions(t *testing.T) {
 		"yaml":  {"output_format: yaml\n", "printf 'a: 1\nb: [x]\n'"},
 		"jsonl": {"output_format: jsonl\n", "printf '{\"a\":1}\n{\"a\":2}\n'"},
 	}, nil)
-	for _, test := range []struct{ name, body, output, media, result string }{
-		{"text", `{}`, "{}\ndone\n", "text/plain; charset=utf-8", ""},
-		{"json", ``, "{\"n\":7}\n", "application/json", `{"n":7}`},
-		{"json", `{"n":8}`, "{\"n\":8}\n", "application/json", `{"n":8}`},
-		{"yaml", ``, "a: 1\nb: [x]\n", "application/yaml", `{"a":1,"b":["x"]}`},
-		{"jsonl", ``, "{\"a\":1}\n{\"a\":2}\n", "application/x-ndjson", `[{"a":1},{"a":2}]`},
+	for _, test := range []struct{ name, body, output, media, result, log string }{
+		{"text", `{}`, "{}\ndone\n", "text/plain; charset=utf-8", "", "{}\ndone\n"},
+		{"json", ``, "{\"n\":7}\n", "application/json", `{"n":7}`, "starting\n"},
+		{"json", `{"n":8}`, "{\"n\":8}\n", "application/json", `{"n":8}`, "starting\n"},
+		{"yaml", ``, "a: 1\nb: [x]\n", "application/yaml", `{"a":1,"b":["x"]}`, ""},
+		{"jsonl", ``, "{\"a\":1}\n{\"a\":2}\n", "application/x-ndjson", `[{"a":1},{"a":2}]`, ""},
 	} {
 		outcome := r.mustCall(t, test.name, test.body)
 		x := outcome.Execution
@@ -36,8 +36,8 @@ func TestResultsOfActions(t *testing.T) {
 		if x.Status != StatusSucceeded || x.ExitCode == nil || *x.ExitCode != 0 || x.Error != nil {
 			t.Errorf("%s: execution = %+v", test.name, x)
 		}
-		if wantLog := test.result == ""; (x.Stdout != "") != wantLog {
-			t.Errorf("%s: stdout = %q beside the result %s", test.name, x.Stdout, x.Result)
+		if x.Stdout != test.log || x.StdoutTruncated || x.BytesTruncated != 0 {
+			t.Errorf("%s: stdout = %q, want %q; %d bytes truncated", test.name, x.Stdout, test.log, x.BytesTruncated)
 		}
 		if x.StartedAt == nil || x.StartedAt.Location() != time.UTC || x.CreatedAt.Location() != time.UTC {
 			t.Errorf("%s: started %v, created %v, want UTC", test.name, x.StartedAt, x.CreatedAt)

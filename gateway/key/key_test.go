@@ -11,7 +11,7 @@ var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 func mustNew(t *testing.T, expires time.Time, scopes ...Scope) (Key, string) {
 	t.Helper()
-	k, token, err := New("test", scopes, now, expires)
+	k, token, err := New(Order{Name: "test", Scopes: scopes, ExpiresAt: expires}, now)
 	if err != nil {
 		t.Fatalf("New() error = %v", err)
 	}
@@ -69,7 +69,7 @@ func TestNewRefuses(t *testing.T) {
 		"no such scope": {"a", []Scope{Admin, "invoke"}, time.Time{}},
 		"expired":       {"a", []Scope{Admin}, now},
 	} {
-		if _, _, err := New(test.name, test.scopes, now, test.expires); err == nil {
+		if _, _, err := New(Order{Name: test.name, Scopes: test.scopes, ExpiresAt: test.expires}, now); err == nil {
 			t.Errorf("%s: no error", what)
 		}
 	}
@@ -103,11 +103,11 @@ func TestMay(t *testing.T) {
 		{"operate:*", Operate, "*", true},
 		{"operate:*", "keys", "*", false},
 	} {
-		if got := (Key{Scopes: []Scope{test.scope}}).May(test.verb, test.resource); got != test.want {
+		if got := (&Key{Scopes: []Scope{test.scope}}).May(test.verb, test.resource); got != test.want {
 			t.Errorf("%s may %s %s = %v, want %v", test.scope, test.verb, test.resource, got, test.want)
 		}
 	}
-	if (Key{}).May(Invoke, "demo.echo") {
+	if (&Key{}).May(Invoke, "demo.echo") {
 		t.Error("a key without scopes may call")
 	}
 }
@@ -121,7 +121,7 @@ func FuzzParseScope(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if scope != Admin && (Key{Scopes: []Scope{scope}}).May("keys", "*") {
+		if scope != Admin && (&Key{Scopes: []Scope{scope}}).May("keys", "*") {
 			t.Errorf("%q may manage keys", text)
 		}
 		if strings.ContainsAny(text, " \n/\\\x00") {

@@ -3,6 +3,7 @@ package key
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -19,11 +20,13 @@ type Scope string
 // Admin is the scope of who may do everything.
 const Admin Scope = "admin"
 
-// Verbs of scopes, beside admin.
+// Verbs of scopes. AdminVerb is what the scope admin alone allows: it has no
+// resources.
 const (
-	Invoke  = "invoke"
-	Read    = "read"
-	Operate = "operate"
+	Invoke    = "invoke"
+	Read      = "read"
+	Operate   = "operate"
+	AdminVerb = "admin"
 )
 
 // scopeGrammar: packs and actions as pack.ParseRef and pack.ParseActionRef have
@@ -31,10 +34,13 @@ const (
 var scopeGrammar = regexp.MustCompile(
 	`^(admin|invoke:(\*|[a-z][a-z0-9_-]{0,62}\.(\*|[a-z][a-z0-9_-]{0,62}))|(read|operate):(\*|[a-z][a-z0-9_-]{0,62}))$`)
 
+// ScopeGrammar is that, in words.
+const ScopeGrammar = "admin, invoke:*, invoke:PACK.*, invoke:PACK.ACTION, read:*, read:PACK, operate:* or operate:PACK"
+
 // ParseScope checks a scope's spelling.
 func ParseScope(text string) (Scope, error) {
 	if !scopeGrammar.MatchString(text) {
-		return "", fmt.Errorf("%q is no scope: there is admin, invoke:*, invoke:PACK.*, invoke:PACK.ACTION, read:*, read:PACK, operate:*, operate:PACK", clip(text))
+		return "", fmt.Errorf("%q is no scope: write %s", clip(text), ScopeGrammar)
 	}
 	return Scope(text), nil
 }
@@ -50,7 +56,7 @@ func clip(s string) string {
 // May tells whether a key may do something to a resource: "demo.echo" of Invoke,
 // a pack's ref or "*" (all of them) of Read and Operate. Who may operate a pack
 // may see it, too.
-func (k Key) May(verb, resource string) bool {
+func (k *Key) May(verb, resource string) bool {
 	for _, scope := range k.Scopes {
 		if scope.allows(verb, resource) {
 			return true
@@ -59,17 +65,31 @@ func (k Key) May(verb, resource string) bool {
 	return false
 }
 
+// MaySomewhere tells whether a key may do something to any resource at all.
+func (k *Key) MaySomewhere(verb string) bool {
+	return slices.ContainsFunc(k.Scopes, func(s Scope) bool { return s == Admin || s.has(verb) })
+}
+
+// IsAdmin tells whether a key may do everything.
+func (k *Key) IsAdmin() bool { return slices.Contains(k.Scopes, Admin) }
+
 func (s Scope) allows(verb, resource string) bool {
 	if s == Admin {
 		return true
 	}
-	own, pattern, _ := strings.Cut(string(s), ":")
-	if own != verb && !(own == Operate && verb == Read) {
+	if !s.has(verb) {
 		return false
 	}
+	_, pattern, _ := strings.Cut(string(s), ":")
 	if pattern == "*" || pattern == resource {
 		return true
 	}
-	pack, all := strings.CutSuffix(pattern, ".*")
-	return all && strings.HasPrefix(resource, pack+".")
+	pack, all := strings.CutSuffix(pattern, "*") // "demo."
+	return all && strings.HasPrefix(resource, pack)
+}
+
+// has tells whether a scope other than Admin is of a verb.
+func (s Scope) has(verb string) bool {
+	own, _, _ := strings.Cut(string(s), ":")
+	return own == verb || (own == Operate && verb == Read)
 }

@@ -38,17 +38,20 @@ type actionFile struct {
 	MinWarm           *int              `yaml:"min_warm"`
 	MaxInstances      *int              `yaml:"max_instances"`
 	IdleTimeout       string            `yaml:"idle_timeout"`
+	Rate              rateFile          `yaml:"rate"`
+	MaxConcurrency    *int              `yaml:"max_concurrency"`
 	Limits            limitsFile        `yaml:"limits"`
 	Network           string            `yaml:"network"`
 	Vars              map[string]string `yaml:"vars"`
 	Enabled           *bool             `yaml:"enabled"`
 	Tags              []string          `yaml:"tags"`
 	Examples          []any             `yaml:"examples"`
+	Retry             retryFile         `yaml:"retry"`
 }
 
 // actionLater are keys of an action that later versions will understand.
 var actionLater = []string{
-	"http", "retry", "runtime_version", "required_worker_runtimes",
+	"http", "runtime_version", "required_worker_runtimes",
 	"worker_selector", "tolerations", "affinity", "default_execution_permission_set_refs", "workflow_file",
 	"accesses_mcp", "log_retention_policy", "log_retention_limit", "artifact_retention_policy", "artifact_retention_limit",
 }
@@ -96,7 +99,10 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		Network:         network(doc, a.Network, pack.Network),
 		Warm:            a.warm(doc, pack, runtime),
 		Limits:          a.Limits.read(doc).Or(pack.Limits),
+		Rate:            a.Rate.read(doc),
+		MaxConcurrency:  count(doc, "max_concurrency", a.MaxConcurrency, 1, mostAtOnce),
 		Vars:            overlay(pack.Vars, vars(doc, a.Vars)),
+		Retry:           a.Retry.read(doc),
 	}
 	if action.Delivery == DeliverFile && action.Warm.Isolation == runtimes.IsolationWorker {
 		doc.Faultf(at("parameter_delivery"), "parameter_delivery is for programs: with isolation worker, parameters are the handler's argument")

@@ -138,7 +138,7 @@ func TestParseOutput(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := ParseOutput(test.format, []byte(test.stdout))
+			got, _, err := ParseOutput(test.format, []byte(test.stdout))
 			if string(got) != test.want {
 				t.Errorf("ParseOutput = %s, want %s", got, test.want)
 			}
@@ -146,5 +146,19 @@ func TestParseOutput(t *testing.T) {
 				t.Errorf("ParseOutput: %v, want %s", err, test.err)
 			}
 		})
+	}
+}
+
+func TestChatterBeforeTheResult(t *testing.T) {
+	t.Parallel()
+	for stdout, want := range map[string]string{
+		"{\"a\":1}\n":               "",
+		"\n\n{\"a\":1}":             "",
+		"loading...\n{\"a\":1}\n\n": "loading...\n",
+		" a\n\nb\n 3":               " a\n\nb\n",
+	} {
+		if _, chatter, err := ParseOutput(FormatJSON, []byte(stdout)); err != nil || stdout[:chatter] != want {
+			t.Errorf("of %q the first %d bytes are chatter, want %q (%v)", stdout, chatter, want, err)
+		}
 	}
 }

@@ -68,6 +68,7 @@ func load(dir string, reg *runtimes.Registry, opt LoadOptions, faults *strictyam
 	l.manifest(pack)
 	l.dependencyFiles()
 	l.actions(pack)
+	l.schedules(pack)
 	l.refusedLocks(pack)
 	return pack, nil
 }
@@ -95,7 +96,7 @@ func (l *loader) reserved() {
 
 // later refuses what later versions will serve, rather than leave it out.
 func (l *loader) later() {
-	for _, dir := range []string{"hooks", "schedules", "runtimes"} {
+	for _, dir := range []string{"hooks", "runtimes"} {
 		for _, name := range l.tree.yamlFiles(dir) {
 			l.faults.Addf(name, 0, "%s/ is not supported yet: leave it out", dir)
 		}

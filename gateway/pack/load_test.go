@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-multierror"
 
+	"attune/gateway/limit"
 	"attune/runtimes"
 )
 
@@ -98,9 +99,12 @@ concurrency: 4
 min_warm: 1
 max_instances: 3
 idle_timeout: 90
+rate: {limit: 100, per: 1m, burst: 20}
+max_concurrency: 5
 limits: {memory: 256MiB}
 network: none
 vars: {B: action, C: "x"}
+retry: {attempts: 5, max: 90, on: [timed-out, action-failed]}
 tags: [t]
 examples: [{n: 2}, {title: three, parameters: {n: 3}}]
 `,
@@ -137,6 +141,16 @@ examples: [{n: 2}, {title: three, parameters: {n: 3}}]
 	one := 1
 	if diff := cmp.Diff(Warm{Isolation: "process", Preload: []string{}, Concurrency: 4, MinWarm: &one, MaxInstances: 3, IdleTimeout: 90 * time.Second}, order.Warm); diff != "" {
 		t.Errorf("warm (-want +got):\n%s", diff)
+	}
+	if want := (limit.Rate{Limit: 100, Per: time.Minute, Burst: 20}); order.Rate != want || order.MaxConcurrency != 5 || !other.Rate.IsZero() || other.MaxConcurrency != 0 {
+		t.Errorf("rate %+v and %d at once, want %+v and 5; of an action that says nothing %+v", order.Rate, order.MaxConcurrency, want, other.Rate)
+	}
+	if diff := cmp.Diff(Retry{Attempts: 3, Min: time.Second, Max: 5 * time.Minute}, other.Retry); diff != "" || other.MaxConcurrency != 0 {
+		t.Errorf("retry of an action that says nothing (-want +got):\n%s", diff)
+	}
+	want := Retry{Attempts: 5, Min: time.Second, Max: 90 * time.Second, On: []string{"action-failed", "timed-out"}}
+	if diff := cmp.Diff(want, order.Retry); diff != "" {
+		t.Errorf("retry (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]string{"A": "1", "B": "action", "C": "x"}, order.Vars); diff != "" {
 		t.Errorf("vars (-want +got):\n%s", diff)
@@ -245,10 +259,22 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"later": {
-			"entry_point: a.sh\nenabled: true\nhttp: []\nretry: {}\n",
+			"entry_point: a.sh\nenabled: true\nhttp: []\n",
+			[]string{":4: http is not supported yet: leave it out"},
+		},
+		"retry": {
+			"entry_point: a.sh\nmax_concurrency: 0\nretry:\n  attempts: 0\n  min: 0\n  max: soon\n  on: [timed-out, action-faild]\n",
 			[]string{
-				":4: http is not supported yet: leave it out", ":5: retry is not supported yet: leave it out",
+				":3: max_concurrency must be a number from 1 to 100000",
+				":5: retry.attempts must be a number from 1 to 100",
+				":6: retry.min must be seconds or a duration from 1ms to 24h0m0s, for example 30 or 5m",
+				":7: retry.max must be seconds or a duration from 1ms to 24h0m0s, for example 30 or 5m",
+				`:8: retry.on: "action-faild" is no failure of an action: did you mean "action-failed"?`,
 			},
+		},
+		"retry in reverse": {
+			"entry_point: a.sh\nretry: {min: 2m, max: 1m}\n",
+			[]string{":3: retry.max is less than retry.min"},
 		},
 		"warm": {
 			"entry_point: a.sh\nconcurrency: 0\nmin_warm: -1\nmax_instances: 100000\nidle_timeout: 1ms\npreload: [-x, ok]\n",
@@ -270,11 +296,21 @@ func TestActionFaults(t *testing.T) {
 				":4: concurrency must be 1 with isolation container: an instance serves one execution",
 			},
 		},
-		"timeouts":    {"entry_point: a.sh\ntimeout: 0\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"negative":    {"entry_point: a.sh\ntimeout: -1\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"endless":     {"entry_point: a.sh\ntimeout: 1e300\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"no duration": {"entry_point: a.sh\ntimeout: soon\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
-		"NaN":         {"entry_point: a.sh\ntimeout: nan\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"rates": {
+			"entry_point: a.sh\nrate: {limit: 0}\nmax_concurrency: 0\n",
+			[]string{
+				":3: rate.limit must be a number of calls from 1 to 10000000, for example rate: {limit: 100, per: 1s}",
+				":4: max_concurrency must be a number from 1 to 100000",
+			},
+		},
+		"rate without limit": {"entry_point: a.sh\nrate: {per: 1h}\n", []string{":3: rate.limit must be a number of calls from 1 to 10000000, for example rate: {limit: 100, per: 1s}"}},
+		"rate too fast":      {"entry_point: a.sh\nrate:\n  limit: 1\n  per: 10ms\n", []string{":5: rate.per must be seconds or a duration from 1s to 744h0m0s, for example 1s or 1h"}},
+		"burst above limit":  {"entry_point: a.sh\nrate: {limit: 2, burst: 3}\n", []string{":3: rate.burst must be a number of calls from 1 to rate.limit, 2"}},
+		"timeouts":           {"entry_point: a.sh\ntimeout: 0\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"negative":           {"entry_point: a.sh\ntimeout: -1\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"endless":            {"entry_point: a.sh\ntimeout: 1e300\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"no duration":        {"entry_point: a.sh\ntimeout: soon\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
+		"NaN":                {"entry_point: a.sh\ntimeout: nan\n", []string{":3: timeout must be seconds or a duration from 100ms to 24h0m0s, for example 30 or 5m"}},
 		"secret": {
 			"entry_point: a.sh\nparameters:\n  token:\n    secret: true\n    default: hush\noutput_schema:\n  t: {secret: true}\nexamples: [{}]\n",
 			[]string{
@@ -296,7 +332,7 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"output conflict": {"entry_point: a.sh\noutput: {a: {}}\noutput_schema: {b: {}}\n", []string{":3: output_schema and output are the same thing, but say different ones: keep output_schema"}},
-		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, ref, runner_type, runtime, tags, timeout, vars`}},
+		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, rate, ref, retry, runner_type, runtime, tags, timeout, vars`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -339,10 +375,9 @@ func TestActionRefFaults(t *testing.T) {
 func TestLaterFiles(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
-	write(t, dir, map[string]string{"hooks/h.yaml": "a: 1", "schedules/s.yml": "", "runtimes/r.yaml": "", "triggers/t.yaml": "x: 1", "hooks/README": ""})
+	write(t, dir, map[string]string{"hooks/h.yaml": "a: 1", "runtimes/r.yaml": "", "triggers/t.yaml": "x: 1", "hooks/README": ""})
 	want := []string{
 		"hooks/h.yaml: hooks/ is not supported yet: leave it out",
-		"schedules/s.yml: schedules/ is not supported yet: leave it out",
 		"runtimes/r.yaml: runtimes/ is not supported yet: leave it out",
 	}
 	if diff := cmp.Diff(want, faultsOf(t, dir, LoadOptions{})); diff != "" {

@@ -16,24 +16,28 @@ var ErrBadOutput = errors.New("bad output")
 const MaxYAMLOutput = 8 << 20
 
 // ParseOutput reads what an action has printed, in the format that it has
-// promised. The result is JSON: of text a string, of jsonl an array.
-func ParseOutput(format Format, stdout []byte) (json.RawMessage, error) {
+// promised. The result is JSON: of text a string, of jsonl an array. What comes
+// before it, so many bytes of chatter, is no part of it.
+func ParseOutput(format Format, stdout []byte) (result json.RawMessage, chatter int, err error) {
 	switch format {
 	case FormatText:
-		return compact(string(bytes.ToValidUTF8(stdout, []byte("\ufffd"))))
+		result, err = compact(string(bytes.ToValidUTF8(stdout, []byte("\ufffd"))))
+		return result, 0, err
 	case FormatJSONL:
-		return parseLines(stdout)
+		result, err = parseLines(stdout)
+		return result, 0, err
 	}
 	if len(bytes.TrimSpace(stdout)) == 0 {
-		return nil, fmt.Errorf("%w: stdout is empty, where a %s document was promised", ErrBadOutput, format)
+		return nil, 0, fmt.Errorf("%w: stdout is empty, where a %s document was promised", ErrBadOutput, format)
 	}
 	switch format {
 	case FormatJSON:
 		return parseJSON(stdout)
 	case FormatYAML:
-		return parseYAML(stdout)
+		result, err = parseYAML(stdout)
+		return result, 0, err
 	}
-	return nil, fmt.Errorf("%w: there is no output format %s", ErrBadOutput, quote(string(format)))
+	return nil, 0, fmt.Errorf("%w: there is no output format %s", ErrBadOutput, quote(string(format)))
 }
 
 // Write writes a result in a structured output format: YAML, or jsonl of a list.
@@ -69,18 +73,18 @@ func writeLines(value any) ([]byte, error) {
 
 // parseJSON takes all of stdout or else its last line that isn't blank: a script
 // whose libraries chat on stdout still has a result.
-func parseJSON(stdout []byte) (json.RawMessage, error) {
+func parseJSON(stdout []byte) (result json.RawMessage, chatter int, err error) {
 	document, err := oneDocument(stdout)
 	if err == nil {
-		return document, nil
+		return document, 0, nil
 	}
-	trimmed := bytes.TrimSpace(stdout)
-	if at := bytes.LastIndexByte(trimmed, '\n'); at >= 0 {
-		if document, lastErr := oneDocument(trimmed[at+1:]); lastErr == nil {
-			return document, nil
+	printed := bytes.TrimRight(stdout, " \t\r\n")
+	if chatter := bytes.LastIndexByte(printed, '\n') + 1; chatter > 0 {
+		if document, lastErr := oneDocument(printed[chatter:]); lastErr == nil {
+			return document, chatter, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: stdout isn't one JSON document, and neither is its last line: %w", ErrBadOutput, err)
+	return nil, 0, fmt.Errorf("%w: stdout isn't one JSON document, and neither is its last line: %w", ErrBadOutput, err)
 }
 
 // oneDocument checks a document, and leaves it in the script's own order of keys.

@@ -7,6 +7,7 @@ package pack
 import (
 	"time"
 
+	"attune/gateway/limit"
 	"attune/runtimes"
 )
 
@@ -34,6 +35,8 @@ type Pack struct {
 	Limits   runtimes.Limits   // zero fields: the operator's defaults
 	Vars     map[string]string // process variables of its actions
 	Actions  []*Action         // sorted by ref
+	// Schedules are those in schedules/, sorted by ref.
+	Schedules []*Schedule
 }
 
 // Build is what a pack asks of the builds of its environments.
@@ -61,7 +64,10 @@ type Action struct {
 	Network         runtimes.NetworkPolicy // resolved: the action's, or its pack's
 	Warm            Warm                   // Preload resolved likewise
 	Limits          runtimes.Limits        // resolved likewise
+	Rate            limit.Rate             // of calls; zero = not bounded
+	MaxConcurrency  int                    // calls at once on one gateway, and asynchronous executions at once on all; 0 = not bounded
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
+	Retry           Retry                  // of asynchronous executions
 }
 
 // Format is how a document is written down.

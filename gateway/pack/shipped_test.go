@@ -26,6 +26,11 @@ func TestShippedPacks(t *testing.T) {
 		"python_example.list_numbers": "python", "python_example.read_counter": "python", "python_example.token_length": "python",
 		"shell_example.hello": "shell", "shell_example.read_counter": "shell", "shell_example.token_length": "shell",
 	}
+	for _, schedule := range catalog.Schedules() {
+		if schedule.Enabled {
+			t.Errorf("schedule %s runs in everybody's gateway: disable it", schedule.Ref)
+		}
+	}
 	actions := catalog.Actions()
 	if len(actions) != len(want) {
 		t.Errorf("%d actions, want %d", len(actions), len(want))

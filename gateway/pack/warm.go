@@ -25,6 +25,7 @@ const (
 	maxConcurrency  = 64
 	maxInstances    = 10_000
 	maxPreload      = 64
+	mostAtOnce      = 100_000 // executions of an action
 	minIdleTimeout  = time.Second
 	mostIdleTimeout = 7 * 24 * time.Hour
 )

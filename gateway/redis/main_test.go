@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 		}
 		return client.Leaser(), nil
 	})
+	if url := os.Getenv(clockworkURL); url != "" {
+		runClockwork(url) // until it is killed
+	}
 	os.Exit(redistest.Main(m))
 }
 

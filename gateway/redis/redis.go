@@ -1,5 +1,5 @@
 // Package redis lets replicas of the gateway be equal: they share their
-// executions and their leases in one Redis (or Valkey).
+// executions, their jobs and their leases in one Redis (or Valkey).
 package redis
 
 import (

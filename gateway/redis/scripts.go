@@ -14,6 +14,9 @@ const saveArguments = 8
 //	indexes(action, status)  keys of the indexes that hold such an execution;
 //	                         the length keeps names with colons apart
 //	unindex(id)              removes an execution from those that its hash says
+//	save(i)                  writes the execution of the arguments from ARGV[i]
+//	                         on: id, place, action, status, record, stdout,
+//	                         stderr, result (empty: none)
 const indexes = `
 local prefix = KEYS[1]
 local all = prefix .. '` + indexName + `'
@@ -27,22 +30,22 @@ local function unindex(id)
   if not old[1] then return end
   for _, index in ipairs(indexes(old[2], old[3])) do redis.call('ZREM', index, old[1]) end
 end
-`
-
-// saveScript writes executions, in place of those of the same ID.
-//
-//	KEYS[1]  prefix of all keys
-//	ARGV     for each: id, place, action, status, record, stdout, stderr,
-//	         result (empty: none)
-//	returns  how many
-var saveScript = goredis.NewScript(indexes + `
-for i = 1, #ARGV, ` + strconv.Itoa(saveArguments) + ` do
+local function save(i)
   local id, place, action, status = ARGV[i], ARGV[i+1], ARGV[i+2], ARGV[i+3]
   unindex(id)
   redis.call('HSET', prefix .. '` + recordName + `' .. id, 'place', place, 'action', action, 'status', status,
     'record', ARGV[i+4], 'stdout', ARGV[i+5], 'stderr', ARGV[i+6], 'result', ARGV[i+7])
   for _, index in ipairs(indexes(action, status)) do redis.call('ZADD', index, 0, place) end
 end
+`
+
+// saveScript writes executions, in place of those of the same ID.
+//
+//	KEYS[1]  prefix of all keys
+//	ARGV     for each, those of save
+//	returns  how many
+var saveScript = goredis.NewScript(indexes + `
+for i = 1, #ARGV, ` + strconv.Itoa(saveArguments) + ` do save(i) end
 return #ARGV / ` + strconv.Itoa(saveArguments) + `
 `)
 

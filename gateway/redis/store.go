@@ -76,8 +76,7 @@ func (s *Store) Save(ctx context.Context, executions ...*execution.Execution) er
 	var arguments []any
 	bytes := 0
 	for i, e := range stored {
-		arguments = append(arguments, e.Position.ID, place(e.Position), executions[i].Action, string(executions[i].Status),
-			e.Record, e.Stdout, e.Stderr, resultArgument(e.Result))
+		arguments = append(arguments, recordArguments(executions[i], e)...)
 		bytes += len(e.Record) + len(e.Stdout) + len(e.Stderr) + len(e.Result)
 		if i < len(stored)-1 && bytes < batchBytes && len(arguments) < batchCount*saveArguments {
 			continue
@@ -88,6 +87,13 @@ func (s *Store) Save(ctx context.Context, executions ...*execution.Execution) er
 		arguments, bytes = nil, 0
 	}
 	return nil
+}
+
+// recordArguments are those of save in the scripts.
+func recordArguments(x *execution.Execution, e execution.Stored) []any {
+	return []any{
+		e.Position.ID, place(e.Position), x.Action, string(x.Status), e.Record, e.Stdout, e.Stderr, resultArgument(e.Result),
+	}
 }
 
 // resultArgument is empty for none: a result is JSON, which is never empty.

@@ -20,19 +20,27 @@ const saveSQL = `INSERT INTO executions (id, created_at, action, status, record,
 func (s *Store) Save(ctx context.Context, executions ...*execution.Execution) error {
 	rows := make([][]any, len(executions))
 	for i, e := range executions {
-		packed, err := e.Stored()
-		if err != nil {
+		var err error
+		if rows[i], err = rowOf(e); err != nil {
 			return fmt.Errorf("save executions: %w", err)
-		}
-		rows[i] = []any{
-			e.ID, packed.Position.CreatedAt, e.Action, e.Status,
-			string(packed.Record), []byte(packed.Stdout), []byte(packed.Stderr), text(packed.Result),
 		}
 	}
 	if err := s.insert(ctx, rows); err != nil {
 		return fmt.Errorf("save executions: %w", classify(err))
 	}
 	return nil
+}
+
+// rowOf are the parameters of saveSQL.
+func rowOf(e *execution.Execution) ([]any, error) {
+	packed, err := e.Stored()
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		e.ID, packed.Position.CreatedAt, e.Action, e.Status,
+		string(packed.Record), []byte(packed.Stdout), []byte(packed.Stderr), text(packed.Result),
+	}, nil
 }
 
 func (s *Store) insert(ctx context.Context, rows [][]any) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ func TestOpenRefusesWhatIsNotOurs(t *testing.T) {
 		"text":               {overwrite(0, []byte(strings.Repeat("not a database\n", 1000))), ErrCorrupt},
 		"zeroed header":      {overwrite(0, make([]byte, 100)), ErrCorrupt},
 		"damaged page":       {overwrite(100, bytes.Repeat([]byte{0xff}, 4000)), ErrCorrupt},
-		"newer schema":       {execute(`PRAGMA user_version = 3`), ErrNewerSchema},
+		"newer schema":       {execute(fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion+1)), ErrNewerSchema},
 		"other application":  {execute(`PRAGMA application_id = 7`), ErrForeign},
 		"unknown tables":     {execute(`PRAGMA application_id = 0; PRAGMA user_version = 0`), ErrForeign},
 		"impossible version": {execute(`PRAGMA user_version = -1`), ErrCorrupt},

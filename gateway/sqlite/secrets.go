@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"attune/gateway/secret"
@@ -57,7 +56,7 @@ func (s *Secrets) changes(ctx context.Context, what, statement string, arguments
 
 // Pack implements secret.Store.
 func (s *Secrets) Pack(ctx context.Context, pack string) ([]secret.Sealed, error) {
-	return list(ctx, s.store.reader, func(rows *sql.Rows) (found secret.Sealed, err error) {
+	return list(ctx, s.store.reader, "secrets", func(rows *sql.Rows) (found secret.Sealed, err error) {
 		err = rows.Scan(&found.Pack, &found.Name, &found.Version, &found.Key, &found.Box)
 		return found, err
 	}, `SELECT pack, name, version, key, box FROM secrets WHERE pack = ? ORDER BY name`, pack)
@@ -65,25 +64,21 @@ func (s *Secrets) Pack(ctx context.Context, pack string) ([]secret.Sealed, error
 
 // Packs implements secret.Store.
 func (s *Secrets) Packs(ctx context.Context) ([]string, error) {
-	return list(ctx, s.store.reader, func(rows *sql.Rows) (pack string, err error) {
+	return list(ctx, s.store.reader, "secrets", func(rows *sql.Rows) (pack string, err error) {
 		err = rows.Scan(&pack)
 		return pack, err
 	}, `SELECT DISTINCT pack FROM secrets ORDER BY pack`)
 }
 
-func list[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows) (T, error), query string, arguments ...any) (_ []T, err error) {
+// list reads rows of what, each by scan.
+func list[T any](ctx context.Context, db *sql.DB, what string, scan func(*sql.Rows) (T, error), query string, arguments ...any) (_ []T, err error) {
 	rows, err := db.QueryContext(ctx, query, arguments...)
 	if err != nil {
-		return nil, fmt.Errorf("list secrets: %w", classify(err))
+		return nil, fmt.Errorf("list %s: %w", what, classify(err))
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var found []T
-	for rows.Next() {
-		one, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("list secrets: %w", classify(err))
-		}
-		found = append(found, one)
+	found, err := scanAll(rows, scan)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", what, classify(err))
 	}
-	return found, rows.Err()
+	return found, nil
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -21,22 +22,24 @@ func TestSecrets(t *testing.T) {
 func TestSecretsInADatabaseOfBefore(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "attune.db")
-	s, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(s.Save(t.Context(), sample(1)), s.Close()); err != nil {
-		t.Fatal(err)
-	}
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec(`DROP TABLE secrets; PRAGMA user_version = 1`)
-	if err := errors.Join(err, db.Close()); err != nil {
+	first, err := migrations.ReadFile("schema/1.sql")
+	if err != nil {
 		t.Fatal(err)
 	}
-	s = mustOpen(t, path)
+	row, err := rowOf(sample(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.Exec(string(first) + fmt.Sprintf(`; PRAGMA application_id = %d; PRAGMA user_version = 1`, applicationID))
+	_, saved := db.Exec(saveSQL, row...)
+	if err := errors.Join(err, saved, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s := mustOpen(t, path)
 	if err := s.Secrets().Put(t.Context(), secret.Sealed{Pack: "demo", Name: "a", Box: []byte("x")}); err != nil {
 		t.Errorf("Put() error = %v", err)
 	}

@@ -1,4 +1,4 @@
-// Package sqlite keeps executions and sealed secrets in an embedded database, for a gateway that
+// Package sqlite keeps executions, jobs, sealed secrets and API keys in an embedded database, for a gateway that
 // runs alone: one file, durable across restarts, no server.
 package sqlite
 
@@ -192,4 +192,17 @@ func and(conditions []string) string {
 		return "TRUE"
 	}
 	return strings.Join(conditions, " AND ")
+}
+
+// scanAll reads all rows and closes them.
+func scanAll[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) (found []T, err error) {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, one)
+	}
+	return found, rows.Err()
 }

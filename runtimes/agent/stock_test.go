@@ -37,7 +37,8 @@ func TestStock(t *testing.T) {
 	})
 }
 
-// runStocked runs a request once there is something in stock.
+// runStocked runs a request once there is something in stock, which is filled up
+// only while nobody asks.
 func (c *contained) runStocked(t *testing.T, r agent.Request) result {
 	t.Helper()
 	for limit := time.Now().Add(20 * time.Second); ; {
@@ -48,6 +49,7 @@ func (c *contained) runStocked(t *testing.T, r agent.Request) result {
 		if got.Via != agent.ViaExec || time.Now().After(limit) {
 			t.Fatalf("Execute() = %+v, want it from the stock", got)
 		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 

@@ -53,12 +53,13 @@ func measureCold(ctx context.Context, b *bench) (rows []row, err error) {
 	r := &rig{b: b, targets: map[string]target{}, prepared: map[string]error{}}
 	defer func() { err = errors.Join(err, r.close()) }()
 	for turn := range b.n + 1 { // the first builds the environments
-		err := b.coldStart(ctx, h, wanted, func(l line, s sample, err error) {
+		built := turn > 0
+		err := b.coldStart(ctx, h, wanted, built, func(l line, s sample, err error) {
 			switch key := (loaded{l.subject, l.load.name}); {
 			case err != nil:
 				failures[key] = err
 				fmt.Fprintf(os.Stderr, "%s, %s: %v\n", l.subject, l.load.name, err)
-			case turn > 0:
+			case built:
 				samples[key] = append(samples[key], s)
 			}
 		})
@@ -67,7 +68,7 @@ func measureCold(ctx context.Context, b *bench) (rows []row, err error) {
 		}
 		for _, l := range wanted {
 			key := loaded{l.against, one.name}
-			if turn == 0 || len(samples[key]) == turn {
+			if !built || len(samples[key]) == turn {
 				continue
 			}
 			s, err := r.measure(ctx, l.against, load{name: one.name, callers: 1, calls: 3}, time.Minute)
@@ -86,8 +87,10 @@ func measureCold(ctx context.Context, b *bench) (rows []row, err error) {
 // first is one call.
 var first = load{name: "first call", callers: 1, calls: 1}
 
-// coldStart starts a gateway, calls each subject once, and stops it.
-func (b *bench) coldStart(ctx context.Context, h home, wanted []line, told func(line, sample, error)) (err error) {
+// coldStart starts a gateway, calls each subject once, and stops it. Of what is
+// kept warm it waits for instances if the environments are built: here, calls
+// have them built.
+func (b *bench) coldStart(ctx context.Context, h home, wanted []line, built bool, told func(line, sample, error)) (err error) {
 	g, err := b.start(ctx, h)
 	if err != nil {
 		return err
@@ -106,7 +109,7 @@ func (b *bench) coldStart(ctx context.Context, h home, wanted []line, told func(
 			told(l, sample{}, err)
 			continue
 		}
-		if ready[l.subject] {
+		if built && ready[l.subject] {
 			if err := awaitInstance(ctx, pack); err != nil {
 				told(l, sample{}, err)
 				continue

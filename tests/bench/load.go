@@ -136,8 +136,9 @@ type connection struct {
 	timeout time.Duration // for one answer
 }
 
-// dialHTTP connects to where a URL points, to POST a JSON body there.
-func dialHTTP(target string, body []byte) (*connection, error) {
+// dialHTTP connects to where a URL points, to POST a JSON body there. Further
+// header lines may be given.
+func dialHTTP(target string, body []byte, header ...string) (*connection, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
@@ -147,14 +148,14 @@ func dialHTTP(target string, body []byte) (*connection, error) {
 		return nil, err
 	}
 	var request bytes.Buffer
-	fmt.Fprintf(&request, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		u.RequestURI(), u.Host, len(body), body)
+	fmt.Fprintf(&request, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
+		u.RequestURI(), u.Host, len(body), strings.Join(append(header, ""), "\r\n"), body)
 	return &connection{conn: conn, in: bufio.NewReader(conn), request: request.Bytes(), timeout: time.Minute}, nil
 }
 
 func (c *connection) Close() error { return c.conn.Close() }
 
-// call sends the request and wants a 200.
+// call sends the request and wants a 2xx.
 func (c *connection) call() error {
 	if err := c.conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {
 		return err
@@ -170,7 +171,7 @@ func (c *connection) call() error {
 	if _, err := io.ReadFull(c.in, c.body); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	if status != 200 {
+	if status/100 != 2 {
 		return refusal(status, c.body)
 	}
 	return nil

@@ -30,6 +30,7 @@ var sections = []section{
 	{"executions", measureExecutions},
 	{"cold", measureCold},
 	{"memory", measureMemory},
+	{"queue", measureQueue},
 }
 
 // readme shows the tables. Like bin it is seen from the top of the work tree.

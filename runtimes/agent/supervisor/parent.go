@@ -254,9 +254,10 @@ func (p *parent) idle() bool {
 	}
 }
 
-// able implements source.
+// able implements source. Half of its time is what an execution waits for a parent
+// that may never be ready: with the other half an interpreter of its own can do.
 func (p *parent) able(e *execution) bool {
-	timer := time.NewTimer(time.Until(e.deadline))
+	timer := time.NewTimer(time.Until(e.deadline) / 2)
 	defer timer.Stop()
 	select {
 	case <-p.ready:

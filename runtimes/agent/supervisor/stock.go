@@ -32,7 +32,7 @@ type source interface {
 	// better than an interpreter of one's own. It waits until that is known, or the
 	// execution must end.
 	able(e *execution) bool
-	// pause is how long after one was taken the next is made.
+	// pause is for how long nobody must have asked for one before more are made.
 	pause() time.Duration
 	// via is what Exit says of its processes.
 	via() int
@@ -57,7 +57,8 @@ type stock struct {
 	waiting  []*stocked
 	added    chan struct{} // closed, and made anew, when one is added or an attempt failed
 	failures int           // in a row
-	notUntil time.Time     // the next start
+	notUntil time.Time     // the next start, after a failed one
+	calm     time.Time     // … and after somebody asked for one
 }
 
 // stocked is a process that waits.
@@ -110,7 +111,7 @@ func (k *stock) missing() (wait time.Duration, missing bool) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return max(time.Until(k.notUntil), 0), len(k.waiting) < k.count && len(k.places) > 0
+	return max(time.Until(k.notUntil), time.Until(k.calm), 0), len(k.waiting) < k.count && len(k.places) > 0
 }
 
 // add starts a process.
@@ -232,6 +233,7 @@ func (k *stock) take(e *execution) *stocked {
 
 // pop takes the first process. The stock is locked.
 func (k *stock) pop() *stocked {
+	k.calm = time.Now().Add(k.source.pause())
 	if len(k.waiting) == 0 {
 		return nil
 	}
@@ -241,11 +243,7 @@ func (k *stock) pop() *stocked {
 		k.failures = 0
 	}
 	close(p.taken)
-	if pause := k.source.pause(); pause > 0 {
-		time.AfterFunc(pause, k.changed)
-	} else {
-		k.changed()
-	}
+	k.changed()
 	return p
 }
 
@@ -365,9 +363,12 @@ type starter struct {
 	program *wire.Program
 }
 
-// refillTime is how long after one was taken the next is started: short
-// executions have the processor to themselves first.
-const refillTime = 20 * time.Millisecond
+// refillTime is for how long nothing must have been started before the stock is
+// filled up. Calls that follow each other more closely use more processes than can
+// be started between them: what is started for the stock would only take the
+// processor from the interpreters that such calls start themselves. So it is longer
+// than the start of one takes.
+const refillTime = 50 * time.Millisecond
 
 func (*starter) able(*execution) bool { return true }
 func (*starter) pause() time.Duration { return refillTime }
