@@ -87,8 +87,17 @@ func (c *ServeCmd) load(ctx context.Context, p *program) (Config, error) {
 		flags = append(flags, flagValue{"--port", "server.port", strconv.Itoa(*c.Port)})
 	}
 	config, err := c.configFlag.load(p, flags...)
-	if err != nil || c.Insecure || config.Server.RequireKeys || !config.exposed() {
+	if err != nil || c.Insecure {
 		return config, err
+	}
+	if host := config.Admin.Host; config.Admin.Port != 0 && !isLoopback(host) {
+		return config, exitError{exitUsage, Fault{
+			Key: "admin.host", Origin: config.Origin("admin.host"),
+			Reason: host + " can be reached from other machines, and the administrative listener asks for no key: listen on 127.0.0.1, or allow it with --insecure",
+		}}
+	}
+	if config.Server.RequireKeys || !config.exposed() {
+		return config, nil
 	}
 	config.Server.RequireKeys = true // also when the last one is revoked
 	return config, config.checkExposure(ctx)

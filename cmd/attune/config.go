@@ -56,6 +56,12 @@ type Config struct {
 	Callbacks   CallbacksConfig   `yaml:"callbacks"`
 	Log         LogConfig         `yaml:"log"`
 
+	// Metrics counts what the gateway does, for Prometheus: GET /metrics. Default
+	// true.
+	Metrics bool          `yaml:"metrics"`
+	Tracing TracingConfig `yaml:"tracing"`
+	Admin   AdminConfig   `yaml:"admin"`
+
 	origins map[string]string // dotted key → "attune.yaml:12", "ATTUNE__…" or "--port"; absent = default
 }
 
@@ -300,6 +306,9 @@ func DefaultConfig() Config {
 		},
 		Idempotency: defaultIdempotency(),
 		Log:         LogConfig{Level: "info", Format: "auto"},
+		Metrics:     true,
+		Tracing:     TracingConfig{Sample: 1},
+		Admin:       AdminConfig{Host: "127.0.0.1"},
 	}
 }
 

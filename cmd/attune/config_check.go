@@ -52,6 +52,7 @@ func (c *Config) check() []Fault {
 	k.limits()
 	k.rest()
 	k.calls()
+	k.operations()
 	return k.faults
 }
 

@@ -49,6 +49,10 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err := g.server.Listen(address); err != nil {
 		return errors.Join(err, g.close())
 	}
+	admin, err := g.openAdmin(ctx)
+	if err != nil {
+		return errors.Join(err, g.server.Shutdown(ctx), g.close())
+	}
 	// Before it says that it is ready: by default the signal would end it.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -65,6 +69,9 @@ func (g *gateway) serve(ctx context.Context) error {
 	parts.Go(func() error { return g.warmth.Run(background) })
 	parts.Go(func() error { return g.receiver.Run(background) })
 	parts.Go(func() error { return g.reloadOn(background, hangup) })
+	if admin != nil {
+		parts.Go(func() error { return admin.run(background) })
+	}
 	if g.config.Watch {
 		parts.Go(func() error { return g.watchPacks(background) })
 	}
@@ -76,7 +83,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	var jobs errgroup.Group // they end with the calls, and before what they need
 	jobs.Go(func() error { return g.queue.Run(ctx) })
 	jobs.Go(func() error { return g.schedules.Run(ctx) })
-	err := g.server.Serve(ctx)
+	err = g.server.Serve(ctx)
 	g.log.Info("stopping")
 	err = errors.Join(err, jobs.Wait())
 	g.drain()
@@ -154,5 +161,8 @@ func (g *gateway) packsChanged(before, after *pack.Catalog) {
 	g.warmth.Look()
 	g.warn(after)
 	g.receiver.Look(context.Background())
+	if g.measures != nil {
+		g.measures.forget(before, after)
+	}
 	g.provision.Changed(context.Background(), before, after)
 }

@@ -73,7 +73,7 @@ func parseDelay(text string) (time.Duration, bool) {
 func (l lateness) job(request execution.Request, caller string) queue.Job {
 	j := queue.Job{
 		ID: request.ID, Action: request.Action, Parameters: request.Body, Source: "http", Caller: caller,
-		Priority: l.priority, Timeout: request.Timeout,
+		Priority: l.priority, Timeout: request.Timeout, Trace: request.Trace,
 	}
 	if l.delay > 0 {
 		j.NotBefore = request.Arrived.Add(l.delay)

@@ -116,7 +116,7 @@ func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, erro
 	if err != nil {
 		return nil, err
 	}
-	call.action = action
+	call.action, call.called = action, name
 	if err := s.spend(c.Context(), "action", name, action.Rate); err != nil {
 		return nil, err
 	}
@@ -130,7 +130,9 @@ func (s *Server) ask(c *fiber.Ctx, call *call, ref pack.ActionRef) (*asked, erro
 	if err := asked.negotiate(c, call); err != nil {
 		return nil, err
 	}
-	asked.request = execution.Request{ID: s.NewID(), Action: name, Timeout: timeout, Arrived: call.arrived}
+	asked.request = execution.Request{
+		ID: s.NewID(), Action: name, Timeout: timeout, Arrived: call.arrived, Trace: call.trace.Parent, TraceState: call.trace.State,
+	}
 	return asked, nil
 }
 

@@ -83,7 +83,7 @@ func (s *Server) streamBody(c *fiber.Ctx, call *call, media string, release func
 	body.arm = func() error { return conn.SetWriteDeadline(time.Now().Add(s.Limits.WriteTimeout)) }
 	body.close = sync.OnceFunc(func() {
 		release()
-		s.logAccess(call, method, fiber.StatusOK, body.sent)
+		s.answered(call, method, fiber.StatusOK, body.sent)
 		call.leave()
 	})
 	c.Context().Response.ImmediateHeaderFlush = true

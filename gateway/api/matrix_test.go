@@ -102,6 +102,13 @@ func verbRow(verb string) matrixRow {
 		"read-all": open, "operate-all": open, "everything": open, "admin": open}
 }
 
+// allRow is that of a route which shows something of every pack.
+func allRow() matrixRow {
+	row := verbRow(key.Read)
+	row["other pack"], row["read-only"], row["operator"] = barred, barred, barred
+	return row
+}
+
 // listRow is that of a listing: what isn't the caller's is left out.
 func listRow() matrixRow {
 	row := verbRow(key.Read)
@@ -114,6 +121,9 @@ var matrix = map[string]matrixRow{
 	"GET /":                                             verbRow(""),
 	"GET /healthz":                                      verbRow(""),
 	"GET /readyz":                                       verbRow(""),
+	"GET /metrics":                                      allRow(),
+	"GET /problems":                                     verbRow(""),
+	"GET /problems/:slug":                               verbRow(""),
 	"POST /invoke/:ref":                                 verbRow(key.Invoke),
 	"GET /p/:pack/*":                                    verbRow(key.Invoke),
 	"POST /p/:pack/*":                                   verbRow(key.Invoke),

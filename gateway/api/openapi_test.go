@@ -143,7 +143,7 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	t.Parallel()
 	w := serve(t, Limits{})
 	document := readOpenAPI(t, w, true)
-	for _, media := range []string{"text/html; charset=utf-8", "text/javascript; charset=utf-8", "text/plain; charset=utf-8"} {
+	for _, media := range []string{"text/html; charset=utf-8", "text/javascript; charset=utf-8", "text/plain; charset=utf-8", "text/markdown; charset=utf-8"} {
 		openapi3filter.RegisterBodyDecoder(strings.Split(media, ";")[0], openapi3filter.PlainBodyDecoder)
 	}
 	openapi3filter.RegisterBodyDecoder("application/problem+json", openapi3filter.JSONBodyDecoder)

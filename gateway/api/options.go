@@ -20,6 +20,7 @@ import (
 	"attune/gateway/queue"
 	"attune/gateway/schedule"
 	"attune/gateway/secret"
+	"attune/gateway/trace"
 )
 
 // Invoker runs actions.
@@ -159,10 +160,19 @@ type Health interface {
 
 // HealthCheck is the state of one thing that the gateway depends on.
 type HealthCheck struct {
-	Name     string `json:"name"`
-	OK       bool   `json:"ok"`
-	Required bool   `json:"required"` // not ready without it
-	Detail   string `json:"detail,omitempty"`
+	Name     string    `json:"name"`
+	OK       bool      `json:"ok"`
+	Required bool      `json:"required"` // not ready without it
+	Detail   string    `json:"detail,omitempty"`
+	Since    time.Time `json:"since,omitzero"` // when OK became what it is; filled in by the api
+}
+
+// Metrics counts requests and shows all metrics there are. Safe for concurrent use.
+type Metrics interface {
+	// Answered counts a request. The route is a pattern, empty if there was none.
+	Answered(method, route string, status int, took time.Duration)
+	// Expose writes all metrics as Prometheus reads them.
+	Expose() (contentType string, body []byte, err error)
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
@@ -184,6 +194,8 @@ type Options struct {
 	Callbacks    Callbacks         // nil = calls with a Callback-Url are refused
 	Idempotency  *idempotency.Keys // nil = calls with an Idempotency-Key are refused
 	Health       Health            // nil = always ready unless draining
+	Metrics      Metrics           // nil = nothing is counted, and there is no /metrics
+	Tracer       *trace.Tracer     // nil = requests are not drawn
 	NewID        func() string     // of executions and of requests; ULIDs
 	Logger       *slog.Logger      // Defaults to discarding.
 	Version      string            // Defaults to "dev".
@@ -202,6 +214,11 @@ type Limits struct {
 	IdleTimeout      time.Duration // between two requests. Defaults to 60 s.
 	ConnectionsPerIP int           // open at once; negative = no cap. Defaults to 1024.
 	Drain            time.Duration // how long Serve waits for running calls when it is told to stop. Defaults to 30 s.
+	// Settle is how long after the last answer requests are still told that the
+	// gateway stops: a client that keeps its connection sends its next one before it
+	// can know, and would meet a closed one. One that comes later finds it closed, as
+	// after any idle time. Defaults to 500 ms; negative = not at all.
+	Settle time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -218,6 +235,7 @@ func (o Options) withDefaults() Options {
 		IdleTimeout:      cmp.Or(o.Limits.IdleTimeout, 60*time.Second),
 		ConnectionsPerIP: cmp.Or(o.Limits.ConnectionsPerIP, 1024),
 		Drain:            cmp.Or(o.Limits.Drain, 30*time.Second),
+		Settle:           cmp.Or(o.Limits.Settle, 500*time.Millisecond),
 	}
 	return o
 }

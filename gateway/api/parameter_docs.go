@@ -47,6 +47,7 @@ var documentedParameters = map[string]openapi.Parameter{
 		Schema: openapi.Object{"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"}, Example: "token"},
 	"path:id": {Detail: "The ID of an execution, or of a key.",
 		Schema: openapi.Object{"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"}, Example: "01HZX3V7Q8R9S0T1V2W3X4Y5Z6"},
+	"path:slug": {Detail: "A problem's code.", Schema: openapi.Object{"type": "string", "pattern": "^[a-z][a-z-]*$"}, Example: "not-found"},
 	"path:file": {Detail: "A file of the page.", Schema: openapi.Object{"type": "string", "enum": docFiles()}, Example: "docs.js"},
 
 	"query:timeout": {Detail: "The call's limit: seconds, or a duration. The smallest of this, the action's and the operator's limit holds.",

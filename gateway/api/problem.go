@@ -12,7 +12,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
-	"attune/gateway/delivery"
 	"attune/gateway/execution"
 	"attune/gateway/pack"
 )
@@ -53,81 +52,9 @@ const (
 	codeKeyReused           = "idempotency-key-reuse"
 	codeAlreadyExists       = "already-exists"
 	codeInPack              = "in-pack"
-	codeNotEnded            = "execution-not-ended"
 	codeNothingKept         = "execution-not-kept"
 	codeInvalidMessage      = "invalid-message"
 )
-
-// kind is what all problems of one code have in common.
-type kind struct {
-	status int
-	title  string
-}
-
-// kinds is every problem that there is.
-var kinds = map[string]kind{
-	codeInvalidRequest:      {400, "The request is not well-formed HTTP"},
-	codeInvalidQuery:        {400, "The query is not valid"},
-	codeInvalidHeader:       {400, "A header is not valid"},
-	codeInvalidEvent:        {400, "The event is not valid"},
-	codeInvalidMessage:      {400, "The message is not one of the Model Context Protocol"},
-	codeUnauthenticated:     {401, "The caller is not known"},
-	codeForbidden:           {403, "The request is not allowed"},
-	codeMethodNotAllowed:    {405, "The resource does not have this method"},
-	codeNotAcceptable:       {406, "The result has none of the media types that are accepted"},
-	codeRequestTimeout:      {408, "The request did not arrive in time"},
-	codeLastAdminKey:        {409, "The API key is the last one of an administrator"},
-	codeNoGeneration:        {409, "The environment has no such generation"},
-	codeAlreadyRegistered:   {409, "The pack is registered already"},
-	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
-	codeEnded:               {409, "The execution has ended"},
-	codeElsewhere:           {409, "The execution runs on another gateway"},
-	codeOutcomeUnknown:      {409, "What became of the first call is unknown"},
-	codeAnswerNotKept:       {409, "The answer of the first call was not kept"},
-	codeAlreadyExists:       {409, "There is one of that ref already"},
-	codeInPack:              {409, "The resource is a file of its pack"},
-	codeNotEnded:            {409, "The execution has not ended"},
-	codeNothingKept:         {409, "The execution's parameters were not kept"},
-	codeBodyTooLarge:        {413, "The body is too large"},
-	codeURITooLong:          {414, "The URI is too long"},
-	codeMediaType:           {415, "The body has an unsupported media type"},
-	codeEncoding:            {415, "The body has an unsupported encoding"},
-	codeExpectation:         {417, "The expectation can't be met"},
-	codeKeyReused:           {422, "The idempotency key belongs to another call"},
-	codeInvalidPack:         {422, "The pack is not valid"},
-	codeRateLimited:         {429, "There are too many requests"},
-	codeHeadersTooLarge:     {431, "The headers are too large"},
-	codeUnknownMethod:       {501, "The method is unknown"},
-	codeNotReady:            {503, "The gateway is not ready"},
-	codeUnsupportedProtocol: {505, "The protocol version is not supported"},
-
-	delivery.CodeInvalidSignature: {401, "The request is not proven"},
-	delivery.CodeIDReuse:          {409, "The ID was used for another body"},
-	delivery.CodeInProgress:       {409, "The same request is being worked on"},
-	delivery.CodeNotReplayable:    {409, "The delivery can't be replayed"},
-
-	execution.CodeInvalidRef:         {400, "The reference is not valid"},
-	execution.CodeInvalidJSON:        {400, "The body is not valid JSON"},
-	execution.CodeNotFound:           {404, "There is no such resource"},
-	execution.CodeInvalidParameters:  {422, "The parameters are not valid"},
-	execution.CodeLimitExceeded:      {422, "A limit is exceeded"},
-	execution.CodeCancelled:          {499, "The call was cancelled"},
-	execution.CodeInternal:           {500, "The gateway has a fault"},
-	execution.CodeActionFailed:       {502, "The action failed"},
-	execution.CodeBadOutput:          {502, "The action's output is not valid"},
-	execution.CodeResultTooLarge:     {502, "The action's result is too large"},
-	execution.CodeOutOfMemory:        {502, "The action ran out of memory"},
-	execution.CodeInstanceLost:       {502, "The action's instance was lost"},
-	execution.CodeEnvironmentBuild:   {503, "The environment is being built"},
-	execution.CodeEnvironmentFailed:  {503, "The environment could not be built"},
-	execution.CodeOverloaded:         {503, "The gateway is overloaded"},
-	execution.CodeEngineUnavailable:  {503, "The container engine does not answer"},
-	execution.CodeStateUnavailable:   {503, "The gateway's state does not answer"},
-	execution.CodeSecretsUnreadable:  {503, "A stored secret can't be read"},
-	execution.CodeDraining:           {503, "The gateway is stopping"},
-	execution.CodeTimedOut:           {504, "The call took too long"},
-	execution.CodeEnvironmentStorage: {507, "There is no space for the environment"},
-}
 
 // StatusOf is the status of the problem of a code; 0 = there is none.
 func StatusOf(code string) int { return kinds[code].status }
@@ -214,6 +141,7 @@ func (s *Server) problem(call *call, err error) *Problem {
 // describe is the problem of a failure with a known code.
 func describe(call *call, failure *execution.Error) *Problem {
 	kind := kinds[failure.Code]
+	call.problem = failure.Code
 	problem := &Problem{
 		Type:      "/problems/" + failure.Code,
 		Title:     kind.title,

@@ -60,6 +60,9 @@ var (
 		"max_concurrent": openapi.Object{"type": "integer", "minimum": 0, "description": "Calls that run at once; 0 = not bounded."},
 	}, "name", "scopes")
 
+	// problemMedia are the forms of a problem's page.
+	problemMedia = []string{"application/json", "text/html; charset=utf-8", "text/markdown; charset=utf-8"}
+
 	// changeProblems are those of every body that changes something.
 	changeProblems = []string{
 		execution.CodeInvalidRef, execution.CodeInvalidJSON, execution.CodeInvalidParameters, codeMediaType, codeEncoding, codeForbidden,
@@ -130,6 +133,13 @@ var servingDocs = map[string]routeDoc{
 		answers: []openapi.Answer{{Status: 200, Media: []string{"text/html; charset=utf-8"}}}},
 	"GET /docs/:file": {tag: tagOperations, summary: "A part of that page", problems: refProblems,
 		answers: []openapi.Answer{{Status: 200, Media: []string{"text/javascript; charset=utf-8", "text/css; charset=utf-8"}}}},
+
+	"GET /metrics": {tag: tagOperations, summary: "Metrics for Prometheus", problems: []string{execution.CodeNotFound},
+		answers: []openapi.Answer{{Status: 200, Media: []string{"text/plain; version=0.0.4; charset=utf-8"}}}},
+	"GET /problems": {tag: tagOperations, summary: "Every problem that there is",
+		answers: []openapi.Answer{{Status: 200, Media: problemMedia, Body: openapi.Object{}}}},
+	"GET /problems/:slug": {tag: tagOperations, summary: "What a problem means, and what to do", problems: refProblems,
+		answers: []openapi.Answer{{Status: 200, Media: problemMedia, Body: openapi.Object{}}}},
 
 	"GET /api/v1/packs": {tag: tagPacks, summary: "All packs, the broken ones with their faults", answers: answersJSON(200, page[packPayload]{})},
 	"POST /api/v1/packs/register": {tag: tagPacks, summary: "Take a pack in, or read it again",

@@ -4,6 +4,7 @@ import (
 	"attune/gateway/execution"
 	"attune/gateway/openapi"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
 	"attune/gateway/schedule"
 )
 
@@ -35,7 +36,7 @@ var laterDocs = map[string]routeDoc{
 			"priority": openapi.Object{"type": "string", "enum": []any{"", "high", "normal", "low"}},
 		}, "action_ref")},
 	"POST /api/v1/executions/:id/retry": {tag: tagExecutions, summary: "Run it once more", body: noMembers, answers: createdAnswer,
-		problems: append([]string{codeNotEnded, codeNothingKept}, queueProblems...)},
+		problems: append([]string{queue.CodeNotEnded, codeNothingKept}, queueProblems...)},
 
 	"GET /api/v1/dead":     {tag: tagDead, summary: "Executions whose retries are spent", answers: answersJSON(200, page[letterPayload]{}), problems: storeProblems},
 	"GET /api/v1/dead/:id": {tag: tagDead, summary: "One of them, with its parameters", answers: answersJSON(200, letterPayload{}), problems: storeProblems},

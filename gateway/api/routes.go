@@ -35,6 +35,9 @@ func (s *Server) routes() []route {
 		{method: "GET", pattern: "/", handle: s.index},
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
+		{method: "GET", pattern: "/metrics", verb: key.Read, handle: s.metrics, health: true},
+		{method: "GET", pattern: "/problems", handle: s.listProblems},
+		{method: "GET", pattern: "/problems/:slug", handle: s.showProblem},
 
 		{method: "POST", pattern: "/hooks/:key", handle: s.receiveHook, openQuery: true},
 		{method: "GET", pattern: "/hooks/:key", handle: s.challengeHook, openQuery: true},
@@ -122,6 +125,7 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 	call := callOf(c.Context())
 	call.route, call.quiet, call.changes = r.pattern, r.health, r.changes()
 	if !r.health {
+		s.place(c.Context(), call)
 		if err := s.admit(); err != nil {
 			return err
 		}

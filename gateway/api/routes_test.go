@@ -37,6 +37,9 @@ var routeRows = map[string]routeRow{
 	"GET /":                          {target: "/", media: jsonMedia, has: `"version":"1.2.3"`},
 	"GET /healthz":                   {target: "/healthz", media: jsonMedia, has: `"status":"ok"`},
 	"GET /readyz":                    {target: "/readyz", media: jsonMedia, has: `"status":"ready"`},
+	"GET /metrics":                   {target: "/metrics", media: "text/plain; version=0.0.4; charset=utf-8", has: "attune_build_info"},
+	"GET /problems":                  {target: "/problems", media: "text/markdown; charset=utf-8", has: "`action-failed`, status 502"},
+	"GET /problems/:slug":            {target: "/problems/not-found", media: "text/markdown; charset=utf-8", has: "# There is no such resource"},
 	"POST /invoke/:ref":              {target: "/invoke/demo.echo", query: "timeout=5", media: jsonMedia, has: `{}`},
 	"POST /mcp":                      {target: "/mcp", media: jsonMedia, has: `"result":{}`, body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`},
 	"GET /openapi.json":              {target: "/openapi.json", media: jsonMedia, has: `"/invoke/demo.echo":`},
@@ -241,7 +244,7 @@ var badRefs = []string{
 func TestBadRefsOnEveryRoute(t *testing.T) {
 	t.Parallel()
 	w := serve(t, Limits{})
-	good := map[string]string{":ref": "demo.echo", ":pack": "demo", ":runtime": "python", ":id": knownExecution, ":key": openKey}
+	good := map[string]string{":ref": "demo.echo", ":pack": "demo", ":runtime": "python", ":id": knownExecution, ":key": openKey, ":slug": "not-found"}
 	for _, name := range registered(w) {
 		method, pattern, _ := strings.Cut(name, " ")
 		segments := strings.Split(pattern, "/")

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 
 	"attune/gateway/delivery/deliverytest"
 	"attune/gateway/execution"
+	"attune/gateway/metrics"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -40,6 +42,7 @@ type world struct {
 // serve starts a server that ends with the test; its options may be changed.
 func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 	t.Helper()
+	limits.Settle = cmp.Or(limits.Settle, -1) // hundreds of servers are stopped
 	catalog := testCatalog(t)
 	w := &world{
 		invoker:      &fakeInvoker{catalog: catalog},
@@ -54,6 +57,7 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
 		served:       make(chan error, 1),
 	}
+	registry := metrics.New("1.2.3")
 	w.queue = &fakeQueue{invoker: w.invoker, store: w.store}
 	options := Options{
 		Invoker:      w.invoker,
@@ -67,10 +71,14 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Schedules:    newFakeSchedules(catalog),
 		Queue:        w.queue,
 		Health:       w.health,
-		NewID:        func() string { return ulid.Make().String() },
-		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Version:      "1.2.3",
-		Limits:       limits,
+		Metrics: struct {
+			*metrics.Requests
+			*metrics.Registry
+		}{metrics.NewRequests(registry), registry},
+		NewID:   func() string { return ulid.Make().String() },
+		Logger:  slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Version: "1.2.3",
+		Limits:  limits,
 	}
 	for _, f := range change {
 		f(&options)

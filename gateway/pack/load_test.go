@@ -211,10 +211,12 @@ func TestPackFaults(t *testing.T) {
 		},
 		"tmp is memory": {"ref: demo\nversion: 1\nlimits: {memory: 16MiB, tmp: 32MiB}\n", []string{"pack.yaml:3: limits.tmp is more than limits.memory: files in /tmp count as memory"}},
 		"vars": {
-			"ref: demo\nversion: 1\nvars:\n  ATTUNE_X: 1\n  a-b: 1\n  HOME: /x\n  OK: 1\n  N: \"\\0\"\n",
+			"ref: demo\nversion: 1\nvars:\n  ATTUNE_X: 1\n  a-b: 1\n  HOME: /x\n  OK: 1\n  N: \"\\0\"\n  TRACEPARENT: x\n  TRACESTATE: x\n",
 			[]string{
 				"pack.yaml:4: vars: names that begin with ATTUNE_ are reserved", "pack.yaml:6: vars: HOME is reserved: every execution has its own",
 				"pack.yaml:8: vars: the value of N holds a NUL character",
+				"pack.yaml:9: vars: TRACEPARENT is reserved: it says where in a trace an execution is",
+				"pack.yaml:10: vars: TRACESTATE is reserved: it says where in a trace an execution is",
 				`pack.yaml:5: vars: name "a-b" must begin with a letter or _, and hold letters, digits and _ only`,
 			},
 		},
