@@ -33,8 +33,10 @@ func pem(n int) string {
 
 func BenchmarkNewMasker(b *testing.B) {
 	var leaves []string
+	var most []string
 	for n := range 256 {
 		leaves = append(leaves, fmt.Sprintf("leaf-%07d", n))
+		most = append(most, inLines(printable(3500 + n)[n:], 8))
 	}
 	for _, test := range []struct {
 		name  string
@@ -46,6 +48,7 @@ func BenchmarkNewMasker(b *testing.B) {
 		{"64 KiB in lines of 8", []string{inLines(printable(58<<10), 8)}},
 		{"64 KiB in lines of 64", []string{inLines(printable(63<<10), 64)}},
 		{"256 leaves", leaves},
+		{"1 MiB in lines of 8", most},
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			b.ReportAllocs()

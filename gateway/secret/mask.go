@@ -44,7 +44,7 @@ const (
 // encodings are functions that give further forms of a text.
 func NewMasker(texts []string, encodings ...func(text string) []string) *Masker {
 	var all []string
-	for _, text := range texts {
+	for _, text := range slices.Compact(slices.Sorted(slices.Values(texts))) {
 		all = append(all, forms(text)...)
 		if len(text) < MinMasked {
 			continue
