@@ -13,7 +13,9 @@ import (
 // The forms are what others write, character by character.
 func TestFormsAreWhatGoWrites(t *testing.T) {
 	t.Parallel()
-	inside := func(quoted string) string { return strings.TrimSuffix(quoted, "\n")[1 : len(strings.TrimSuffix(quoted, "\n"))-1] }
+	inside := func(quoted string) string {
+		return strings.TrimSuffix(quoted, "\n")[1 : len(strings.TrimSuffix(quoted, "\n"))-1]
+	}
 	var ascii strings.Builder
 	for b := range byte(0x80) {
 		ascii.WriteByte(b)
