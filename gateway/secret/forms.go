@@ -44,10 +44,11 @@ func forms(text string) []string {
 		strings.ReplaceAll(text, "'", `'\''`), strings.ReplaceAll(text, "'", `'"'"'`),
 		hexadecimal(text, "0123456789abcdef"), hexadecimal(text, "0123456789ABCDEF"),
 	}
-	for _, besides := range []func(rune) bool{beyondASCII, forHTML, linesApart} {
-		if strings.IndexFunc(text, besides) >= 0 {
-			derived = append(derived, escaped(text, besides))
-		}
+	if strings.ContainsAny(text, "<>&") {
+		derived = append(derived, escaped(text, forHTML))
+	}
+	if strings.ContainsFunc(text, beyondASCII) {
+		derived = append(derived, escaped(text, beyondASCII), escaped(text, forHTML), escaped(text, linesApart))
 	}
 	derived = append(append(derived, percentForms(text)...), base64Forms(text)...)
 	return append(all, slices.DeleteFunc(derived, func(form string) bool { return len(form) < minDerived })...)
@@ -96,9 +97,14 @@ func escaped(text string, besides func(rune) bool) string {
 func hexadecimal(text, digits string) string {
 	var out strings.Builder
 	out.Grow(2 * len(text))
-	for _, b := range []byte(text) {
-		out.WriteByte(digits[b>>4])
-		out.WriteByte(digits[b&0xf])
+	var part [512]byte // written at once
+	for begin := 0; begin < len(text); begin += len(part) / 2 {
+		n := 0
+		for i := begin; i < min(begin+len(part)/2, len(text)); i++ {
+			part[n], part[n+1] = digits[text[i]>>4], digits[text[i]&0xf]
+			n += 2
+		}
+		out.Write(part[:n])
 	}
 	return out.String()
 }
@@ -147,15 +153,15 @@ func percent(text string, safe *[256]bool) string {
 	}
 	var out strings.Builder
 	out.Grow(len(text) + 2*encoded)
+	begin := 0 // of what isn't written yet, and needs no escape
 	for i := range len(text) {
-		if b := text[i]; safe[b] {
-			out.WriteByte(b)
-		} else {
-			out.WriteByte('%')
-			out.WriteByte("0123456789ABCDEF"[b>>4])
-			out.WriteByte("0123456789ABCDEF"[b&0xf])
+		if b := text[i]; !safe[b] {
+			out.WriteString(text[begin:i])
+			out.Write([]byte{'%', "0123456789ABCDEF"[b>>4], "0123456789ABCDEF"[b&0xf]})
+			begin = i + 1
 		}
 	}
+	out.WriteString(text[begin:])
 	return out.String()
 }
 
