@@ -223,7 +223,7 @@ func (b *budget) evict(asker *pool, urgent bool) bool {
 		if victim == nil {
 			return false
 		}
-		if victim.weed(func(i *Instance) bool { i.makesRoom = i.busy == 0; return i.makesRoom }, 1) == 1 {
+		if victim.weed(func(i *Instance) bool { i.makesRoom = i.busy == 0; return i.makesRoom }, 1, removedEvicted) == 1 {
 			return true
 		} // otherwise a call has just taken it
 	}

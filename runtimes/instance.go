@@ -39,6 +39,7 @@ type Instance struct {
 	started   time.Time // when it could be used
 	idleSince time.Time // while busy is 0
 	retiring  bool      // gets no more executions, and is removed with its last one
+	why       removal   // once it retires
 	makesRoom bool      // for another pool: its part of the budget is free once nothing runs in it
 	yielded   bool      // … though calls of its own pool waited
 }

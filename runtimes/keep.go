@@ -119,14 +119,14 @@ func (p *pool) tend(now time.Time, succeeded bool) {
 	if !p.outgoing.IsZero() && (succeeded || now.Sub(p.outgoing) >= succession) {
 		p.outgoing = time.Time{}
 		p.mu.Unlock()
-		p.weed(func(*Instance) bool { return true }, -1)
+		p.weed(func(*Instance) bool { return true }, -1, removedReplaced)
 		return
 	}
 	if p.stock() > 0 && now.After(p.notBefore.Add(settled)) {
 		p.failures = 0
 	}
 	p.mu.Unlock()
-	p.weed(func(i *Instance) bool { return i.busy == 0 && now.Sub(i.idleSince) >= p.idle }, surplus)
+	p.weed(func(i *Instance) bool { return i.busy == 0 && now.Sub(i.idleSince) >= p.idle }, surplus, removedIdle)
 }
 
 // complete tells whether as many instances are kept as should be, or can't.

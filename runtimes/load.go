@@ -160,6 +160,8 @@ func (c *check) envVars() {
 			c.doc.Faultf(where, "variable name %.40q must be letters, digits and _", name)
 		case strings.HasPrefix(name, "ATTUNE_"):
 			c.doc.Faultf(where, "variables that begin with ATTUNE_ are reserved")
+		case slices.Contains(TraceVars, name):
+			c.doc.Faultf(where, "%s is reserved: it says where in a trace an execution is", name)
 		}
 		if !slices.Contains([]EnvVarOperation{"", OpSet, OpPrepend, OpAppend}, v.Operation) {
 			c.doc.Faultf(where, "operation must be set, prepend or append")

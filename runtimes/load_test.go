@@ -180,7 +180,7 @@ environment:
   mounts:
     - {from: ../x, at: /etc}
     - {from: x, at: "{packs_dir}/../x"}
-env_vars: {ATTUNE_X: 1, "A B": "{interpreter}", C: {value: x, operation: add}}
+env_vars: {ATTUNE_X: 1, TRACEPARENT: 1, "A B": "{interpreter}", C: {value: x, operation: add}}
 `,
 			[]string{
 				`r.yaml:3: file extension "./x" must look like .py`,
@@ -196,6 +196,7 @@ env_vars: {ATTUNE_X: 1, "A B": "{interpreter}", C: {value: x, operation: add}}
 				"r.yaml:12: {interpreter} has no value in env_vars.A B: there is {env_dir}, {pack_dir}, {packs_dir}",
 				"r.yaml:12: variables that begin with ATTUNE_ are reserved",
 				"r.yaml:12: operation must be set, prepend or append",
+				"r.yaml:12: TRACEPARENT is reserved: it says where in a trace an execution is",
 			},
 		},
 		"commands without an environment": {

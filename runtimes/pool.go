@@ -92,6 +92,7 @@ func (p *pool) take() (*Slot, *waiter, error) {
 	}
 	p.called = time.Now()
 	if len(p.waiters) >= p.owner.limits.Queue {
+		p.owner.counters.refused.Add(1)
 		return nil, nil, &OverloadedError{RetryAfter: p.expected()}
 	}
 	w := &waiter{since: p.called, ready: make(chan grant, 1)}
@@ -157,8 +158,15 @@ func (p *pool) release(s *Slot, reusable bool, service time.Duration) {
 	p.mu.Lock()
 	p.observe(service)
 	i := s.instance
-	if !reusable || p.once || p.closed || !i.alive() {
-		p.retire(i)
+	switch {
+	case p.once:
+		p.retire(i, removedUsed)
+	case p.closed:
+		p.retire(i, removedClosing)
+	case !i.alive():
+		p.retire(i, removedLost)
+	case !reusable:
+		p.retire(i, removedSpoiled)
 	}
 	p.putBack(s, 0)
 }
@@ -167,7 +175,7 @@ func (p *pool) release(s *Slot, reusable bool, service time.Duration) {
 func (p *pool) pass(s *Slot) {
 	p.mu.Lock()
 	if p.closed {
-		p.retire(s.instance)
+		p.retire(s.instance, removedClosing)
 	}
 	p.putBack(s, 0)
 }
@@ -177,7 +185,7 @@ func (p *pool) pass(s *Slot) {
 func (p *pool) putBack(s *Slot, start time.Duration) {
 	i := s.instance
 	if !i.retiring && p.owner.budget.yields(p, i) {
-		p.retire(i)
+		p.retire(i, removedYielded)
 	}
 	i.busy--
 	switch {
@@ -216,11 +224,11 @@ func (p *pool) lay(s *Slot, start time.Duration) (idle bool) {
 }
 
 // retire lets an instance get no more executions. The pool is locked.
-func (p *pool) retire(i *Instance) {
+func (p *pool) retire(i *Instance, why removal) {
 	if i.retiring {
 		return
 	}
-	i.retiring = true
+	i.retiring, i.why = true, why
 	p.free = slices.DeleteFunc(p.free, func(s *Slot) bool { return s.instance == i })
 }
 
@@ -233,7 +241,7 @@ func (p *pool) detach(i *Instance) {
 
 // weed retires the instances that match and removes those that are idle: all
 // (limit -1) or so many, the longest idle first. It tells how many it removed.
-func (p *pool) weed(match func(*Instance) bool, limit int) int {
+func (p *pool) weed(match func(*Instance) bool, limit int, why removal) int {
 	p.mu.Lock()
 	var gone []*Instance
 	candidates := slices.Clone(p.instances)
@@ -245,7 +253,7 @@ func (p *pool) weed(match func(*Instance) bool, limit int) int {
 		if i.retiring || !match(i) {
 			continue
 		}
-		p.retire(i)
+		p.retire(i, why)
 		if i.busy == 0 {
 			p.detach(i)
 			gone = append(gone, i)
@@ -288,7 +296,7 @@ func (p *pool) close() {
 		w.ready <- grant{err: ErrClosed}
 	}
 	p.mu.Unlock()
-	p.weed(func(*Instance) bool { return true }, -1)
+	p.weed(func(*Instance) bool { return true }, -1, removedClosing)
 }
 
 // mean is the moving mean of an execution's time.

@@ -56,6 +56,7 @@ type Pools struct {
 	pools    atomic.Pointer[map[key]*pool] // replaced as a whole, never changed
 	changing sync.Mutex                    // held by who replaces it
 	tenants  sync.Map                      // pack → *tenant
+	counters counters
 
 	ctx    context.Context // of starts; ends with Close
 	cancel context.CancelCauseFunc
@@ -130,7 +131,7 @@ func (p *Pools) Release(slot *Slot, reusable bool, service time.Duration) {
 func (p *Pools) Renew() {
 	for _, pool := range *p.pools.Load() {
 		roots := pool.shape.roots()
-		pool.weed(func(i *Instance) bool { return i.roots != roots }, -1)
+		pool.weed(func(i *Instance) bool { return i.roots != roots }, -1, removedReplaced)
 	}
 }
 
@@ -195,6 +196,7 @@ func (p *Pools) tenant(pack string) *tenant {
 // remove destroys an instance in the background, and then gives back what it
 // took of the budget: before, where another pool waits for just that.
 func (p *Pools) remove(i *Instance) {
+	p.counters.removed[i.why].Add(1)
 	if i.makesRoom {
 		p.budget.giveBack(i.pool, i)
 	}

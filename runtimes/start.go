@@ -87,10 +87,13 @@ func (p *pool) launch() {
 		err = errors.Join(errReplaced, instance.destroy(p.owner.ctx))
 	}
 	if err != nil {
+		p.owner.counters.failed.Add(1)
 		p.owner.budget.giveBack(p, nil)
 		p.failed(err)
 		return
 	}
+	p.owner.counters.started.Add(1)
+	p.owner.counters.startTime.Add(int64(time.Since(begun)))
 	p.owner.background.Add(1) // until it is removed
 	p.open(instance, time.Since(begun))
 	p.watch(instance)
@@ -103,7 +106,7 @@ func (p *pool) open(i *Instance, took time.Duration) {
 	p.starting--
 	p.instances = append(p.instances, i)
 	if p.closed {
-		p.retire(i)
+		p.retire(i, removedClosing)
 		p.detach(i)
 		p.mu.Unlock()
 		p.owner.remove(i)
@@ -161,5 +164,5 @@ func (p *pool) watch(i *Instance) {
 		p.backOff()
 	}
 	p.mu.Unlock()
-	p.weed(func(other *Instance) bool { return other == i }, 1)
+	p.weed(func(other *Instance) bool { return other == i }, 1, removedLost)
 }

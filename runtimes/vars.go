@@ -7,6 +7,10 @@ import (
 	"slices"
 )
 
+// TraceVars are the variables that tell a program where in a trace it is. Only the
+// gateway sets them.
+var TraceVars = []string{"TRACEPARENT", "TRACESTATE"}
+
 // Vars is the environment of a program as sorted NAME=value pairs: base, what
 // the runtime sets, what the pack sets over that (own), and what the runtime
 // prepends or appends to all of it. An extended value that is unset or empty

@@ -43,7 +43,7 @@ func TestPythonWorker(t *testing.T) {
 		"prints much":    {"much.py", "def main(p, c): print('x' * 200000)", "", answer{Kind: wire.WorkerResult, Data: "null", Stdout: strings.Repeat("x", 200000) + "\n"}, "", false},
 		"closes stdout":  {"closes.py", "import sys\ndef main(p, c):\n print('out')\n sys.stdout.close()", "", answer{Kind: wire.WorkerResult, Data: "null", Stdout: "out\n"}, "", false},
 		"replaces them":  {"replaces.py", "import sys, io\ndef main(p, c): sys.stdout = io.StringIO(); print('lost')", "", result("null"), "", false},
-		"context":        {"context.py", "def main(p, c): return [c.execution_id, c.action, c.pack, c.secrets, 3500 < c.remaining() <= 3600, c.deadline.tzinfo is not None, c.deadline.timestamp() > 1e9]", `{"token":"s","x":1}`, result(`["x1","p.a","p",{"token":"s"},true,true,true]`), "", false},
+		"context":        {"context.py", "def main(p, c): return [c.execution_id, c.action, c.pack, c.secrets, 3500 < c.remaining() <= 3600, c.deadline.tzinfo is not None, c.deadline.timestamp() > 1e9, c.traceparent, c.tracestate]", `{"token":"s","x":1}`, result(`["x1","p.a","p",{"token":"s"},true,true,true,null,null]`), "", false},
 		"logger":         {"logs.py", "import logging\nlogging.basicConfig()\ndef main(p, c):\n c.logger.info('hi %s', 1)\n c.logger.debug('no')", "", answer{Kind: wire.WorkerResult, Data: "null", Stderr: "INFO hi 1\n"}, "", false},
 		"neighbour":      {"uses.py", "import good\ndef main(p, c): return good.main({'n': 1}, c)", "", result(`{"twice":2}`), "", false},
 		"a taken name":   {"other/result.py", "def main(p, c): return 5", "", result("5"), "", false},

@@ -24,6 +24,7 @@ func TestBrokenOrMerelyFailed(t *testing.T) {
 			"late":         python("import time\ntime.sleep(60)", "timeout: 1\n"),
 			"late_leaving": python(leaveMemory+"time.sleep(60)", "timeout: 1\n"),
 			"leaving":      python(leaveMemory+"return {}", "output_format: json\n"),
+			"forking":      python("import subprocess\nn = subprocess.DEVNULL\nsubprocess.Popen(['setsid', 'sleep', '4321'], stdin=n, stdout=n, stderr=n)\nreturn {}", "output_format: json\n"),
 			"hog":          python("b'x' * (100 << 20)", ""),
 		}
 		for name, a := range all {
@@ -47,6 +48,7 @@ func TestBrokenOrMerelyFailed(t *testing.T) {
 			"late":         {504, "timed-out", "timed_out", true},
 			"late_leaving": {504, "timed-out", "timed_out", false},
 			"leaving":      {200, "", "succeeded", false},
+			"forking":      {200, "", "succeeded", true}, // what it left is killed, which is certain
 			"hog":          {502, "out-of-memory", "failed", false},
 		} {
 			switch {

@@ -84,10 +84,15 @@ var updateShapes = flag.Bool("update.shapes", false, "write what the containers 
 // checkShapes compares every container that a gateway has now with the shape that
 // its role must have. It is the end of every suite, and costs two commands.
 func (g *gateway) checkShapes() error {
-	args := []string{"ps", "-aq", "--no-trunc", "--filter", "label=attune.gateway=" + g.id}
-	ids, err := exec.Command("docker", args...).Output()
-	if g.unisolated || err != nil || len(ids) == 0 {
-		return nil // without an engine there is none
+	if g.unisolated {
+		return nil
+	}
+	ids, err := exec.Command("docker", "ps", "-aq", "--no-trunc", "--filter", "label=attune.gateway="+g.id).Output()
+	if err != nil {
+		return fmt.Errorf("docker ps: %w", err)
+	}
+	if len(ids) == 0 {
+		return nil
 	}
 	// One that ends in between is missing in the output, and an error.
 	out, _ := exec.Command("docker", append([]string{"inspect"}, strings.Fields(string(ids))...)...).Output()

@@ -12,7 +12,11 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/api"
+	"attune/gateway/callback"
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
+	"attune/gateway/hook"
+	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/limit"
 	"attune/gateway/pack"
@@ -21,31 +25,39 @@ import (
 	"attune/gateway/schedule"
 	"attune/gateway/secret"
 	"attune/gateway/sqlite"
+	"attune/gateway/trace"
 	"attune/runtimes"
 	"attune/runtimes/container"
 )
 
 // killGrace is what an action gets between SIGTERM and SIGKILL.
-const killGrace = 2 * time.Second
+const killGrace = time.Second
 
 // gateway is the program's parts, put together. Nothing of it runs before
 // serve; close gives everything back.
 type gateway struct {
-	config   Config
-	log      *slog.Logger
-	id       string
-	info     container.Info
-	engine   container.Engine
-	layout   runtimes.Layout
-	registry *runtimes.Registry
-	leases   *envcache.FileLeaser
-	redis    *redis.Client // nil without redis.url
-	store    execution.Store
-	jobs     queue.Store
-	times    schedule.Store
-	vault    *secret.Vault
-	keys     *key.Keeper
-	rates    limit.Limiter
+	config Config
+	log    *slog.Logger
+	id     string
+	info   container.Info
+	engine container.Engine
+	// containers is the engine with its calls counted: what all parts use.
+	containers container.Engine
+	measures   *measures     // nil = nothing is counted
+	tracer     *trace.Tracer // nil = nothing is drawn
+	layout     runtimes.Layout
+	registry   *runtimes.Registry
+	leases     *envcache.FileLeaser
+	redis      *redis.Client // nil without redis.url
+	store      execution.Store
+	jobs       queue.Store
+	hooks      hook.Store
+	times      schedule.Store
+	vault      *secret.Vault
+	keys       *key.Keeper
+	rates      limit.Limiter
+	repeats    *idempotency.Keys // of calls that may be repeated
+	courier    *callback.Courier
 
 	packs     *execution.Packs
 	images    *execution.Images
@@ -56,6 +68,7 @@ type gateway struct {
 	pools     *runtimes.Pools
 	runner    *execution.Runner
 	queue     *queue.Queue
+	receiver  *delivery.Receiver
 	schedules *schedule.Clockwork
 	warmth    *execution.Warmth
 	server    *api.Server
@@ -98,6 +111,9 @@ func assemble(ctx context.Context, config Config, environ []string, events func(
 	if err = g.takeIdentity(ctx, root); err != nil {
 		return nil, err
 	}
+	if err = g.openMeasures(); err != nil {
+		return nil, err
+	}
 	if err = g.openState(ctx); err != nil {
 		return nil, err
 	}
@@ -119,13 +135,15 @@ func (g *gateway) openState(ctx context.Context) error {
 			return err
 		}
 		g.onClose("redis", client.Close)
+		g.hooks = client.Hooks()
 		g.redis, g.store, g.vault = client, client.Store(), &secret.Vault{Store: client.Secrets()}
 		g.jobs = client.Jobs()
 		if err := g.openAPIKeys(ctx, client.Keys(), limit.NewShared(client.Limiter(), g.log)); err != nil {
 			return err
 		}
 		g.times = client.Schedules()
-		return g.openKeys()
+		g.repeats = g.idempotencyKeys(client.Idempotency())
+		return errors.Join(g.openKeys(), g.openCourier(client.Callbacks()))
 	}
 	store, err := sqlite.Open(filepath.Join(g.config.StateDir, databaseFile))
 	if err != nil {
@@ -133,11 +151,13 @@ func (g *gateway) openState(ctx context.Context) error {
 	}
 	g.onClose("state", store.Close)
 	g.store, g.jobs, g.vault = store, store.Jobs(), &secret.Vault{Store: store.Secrets()}
+	g.hooks = store.Hooks()
 	if err := g.openAPIKeys(ctx, store.Keys(), limit.NewMemory()); err != nil {
 		return err
 	}
 	g.times = store.Schedules()
-	return g.openKeys()
+	g.repeats = g.idempotencyKeys(store.Idempotency())
+	return errors.Join(g.openKeys(), g.openCourier(store.Callbacks()))
 }
 
 // buildParts makes everything that a call passes through.
@@ -148,6 +168,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	}
 	built := func(e envcache.Event) {
 		events(e)
+		g.built(e)
 		g.warmth.Event(e)
 	}
 	secrets, err := g.secretsDir(root)
@@ -162,12 +183,12 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	if err != nil {
 		return err
 	}
-	g.pools = runtimes.NewPools(g.engine, box, runtimes.PoolLimits{
+	g.pools = runtimes.NewPools(g.containers, box, runtimes.PoolLimits{
 		Total: g.config.Pool.MaxInstances, Memory: memory, CPU: g.config.Pool.CPU, PerPool: g.config.Pool.PerPool,
 		Queue: g.config.Pool.Queue, IdleTimeout: time.Duration(g.config.Pool.IdleTimeout),
 	}, g.log)
 	g.onClose("instances", g.pools.Close)
-	g.images = execution.NewImages(g.engine, g.admit)
+	g.images = execution.NewImages(g.containers, g.admit)
 	g.inventory = &execution.Inventory{Catalog: g.packs.Catalog, Cache: g.cache, Images: g.images, Logger: g.log}
 	g.provision = &execution.Provisioner{Packs: g.packs, Inventory: g.inventory, Ahead: g.config.Build.Ahead}
 	g.packs.OnChange(g.packsChanged)
@@ -178,7 +199,7 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 	limits := g.config.Limits
 	g.runner = execution.NewRunner(execution.Options{
 		Catalog: g.packs.Catalog, Environments: g.cache, Instances: g.pools, Images: g.images,
-		Box: box, Recorder: g.recorder, Secrets: g.vault, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
+		Box: box, Recorder: g.recorder, Secrets: g.vault, Tracer: g.tracer, GatewayID: g.id, Outbound: g.outbound, Log: g.log,
 		Limits: execution.Limits{
 			MaxTimeout: time.Duration(limits.MaxTimeout), Result: int64(limits.Result),
 			Log: int64(limits.LogBytes), Grace: killGrace,
@@ -186,10 +207,16 @@ func (g *gateway) buildParts(root string, environ []string, events func(envcache
 		},
 	})
 	g.queue = g.newQueue()
+	if g.receiver, err = g.newReceiver(); err != nil {
+		return err
+	}
 	g.schedules = g.newSchedules()
 	g.warmth = execution.NewWarmth(g.runner, g.cache, g.pools.Keep)
-	g.server, err = g.newServer()
-	return err
+	if g.server, err = g.newServer(); err != nil {
+		return err
+	}
+	g.observe()
+	return nil
 }
 
 func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []string, events func(envcache.Event)) (*envcache.Cache, error) {
@@ -199,7 +226,7 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 		return nil, fmt.Errorf("build.index_credentials (%s): %w", g.config.Origin("build.index_credentials"), err)
 	}
 	options := envcache.Options{
-		Root: root, Layout: g.layout, Engine: g.engine, Local: g.leases, GatewayID: g.id,
+		Root: root, Layout: g.layout, Engine: g.containers, GatewayID: g.id,
 		AgentDir: box.AgentDir, CADir: box.CADir, Vars: build.Vars, Indexes: indexes, Network: container.Network(build.Network),
 		Limits: envcache.Limits{
 			Concurrency: build.Concurrency, Queue: build.Queue, Timeout: time.Duration(build.Timeout),
@@ -211,8 +238,8 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 		},
 		SecretsDir: secrets, Log: g.log, Events: events,
 	}
+	options.Local, options.Shared = g.leasers()
 	if g.redis != nil {
-		options.Shared = g.redis.Leaser()
 		options.References = g.redis.References(g.id, 3*options.Limits.Lease)
 	}
 	return envcache.New(options)
@@ -221,7 +248,7 @@ func (g *gateway) newCache(root, secrets string, box *runtimes.Box, environ []st
 func (g *gateway) newQueue() *queue.Queue {
 	q := g.config.Queue
 	return queue.New(queue.Options{
-		Store: g.jobs, Records: g.recorder, Runner: g.runner, Catalog: g.packs.Catalog, Secrets: g.vault, Gateway: g.id, Log: g.log,
+		Store: g.jobs, Records: g.recorder, Runner: g.runner, Catalog: g.packs.Catalog, Secrets: g.vault, Gateway: g.id, Log: g.log, Ended: g.courier.Ended,
 		Limits: queue.Limits{
 			Concurrency: q.Concurrency, PerKey: q.PerKey, Max: q.Max, MaxAge: time.Duration(q.MaxAge),
 			Lease: time.Duration(q.Lease), Poll: time.Duration(q.Poll), Drain: time.Duration(g.config.Server.DrainTimeout),
@@ -235,17 +262,21 @@ func (g *gateway) newServer() (*api.Server, error) {
 	if connections == 0 {
 		connections = -1 // the api's word for "not bounded"
 	}
-	return api.New(api.Options{
+	options := api.Options{
 		Invoker: g.runner, Catalog: g.packs.Catalog, Environments: g.inventory, Registrar: g.provision, Store: g.recorder,
-		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
-		Health: g, NewID: execution.NewID, Logger: g.log, Version: version,
+		Secrets: g.vault, Queue: g.queue, Schedules: g.schedules, Callbacks: g.callbacks(), Idempotency: g.repeats, Keys: g.keys, RequireKeys: server.RequireKeys, Anonymous: g.config.anonymous(), Limiter: g.rates,
+		Hooks: g.receiver, Health: g, Tracer: g.tracer, NewID: execution.NewID, Logger: g.log, Version: version,
 		Limits: api.Limits{
 			Body: int(server.BodyLimit), ReadTimeout: time.Duration(server.ReadTimeout),
 			WriteTimeout:     time.Duration(g.config.Limits.MaxTimeout) + time.Minute,
 			ConnectionsPerIP: connections,
 			Drain:            max(time.Duration(server.DrainTimeout), time.Nanosecond), // 0 is "at once" here, "the default" there
 		},
-	})
+	}
+	if g.measures != nil {
+		options.Metrics = g.measures
+	}
+	return api.New(options)
 }
 
 // box installs the agent and the certificate bundle on the volume, where

@@ -41,6 +41,7 @@ type commandLine struct {
 	Pack       PackCmd       `cmd:"" help:"Look at packs, and register them."`
 	Env        EnvCmd        `cmd:"" help:"Look at the environments of packs, build them, and go back."`
 	Secret     SecretCmd     `cmd:"" help:"Store the secrets of packs."`
+	Hook       HookCmd       `cmd:"" help:"Look at the hooks that webhooks call, try them, and replay deliveries."`
 	Key        KeyCmd        `cmd:"" help:"Make, list and revoke API keys."`
 	Schedule   ScheduleCmd   `cmd:"" help:"Run actions at certain times."`
 	Execution  ExecutionCmd  `cmd:"" help:"Look at executions while they run and afterwards, and cancel them."`
@@ -86,8 +87,17 @@ func (c *ServeCmd) load(ctx context.Context, p *program) (Config, error) {
 		flags = append(flags, flagValue{"--port", "server.port", strconv.Itoa(*c.Port)})
 	}
 	config, err := c.configFlag.load(p, flags...)
-	if err != nil || c.Insecure || config.Server.RequireKeys || !config.exposed() {
+	if err != nil || c.Insecure {
 		return config, err
+	}
+	if host := config.Admin.Host; config.Admin.Port != 0 && !isLoopback(host) {
+		return config, exitError{exitUsage, Fault{
+			Key: "admin.host", Origin: config.Origin("admin.host"),
+			Reason: host + " can be reached from other machines, and the administrative listener asks for no key: listen on 127.0.0.1, or allow it with --insecure",
+		}}
+	}
+	if config.Server.RequireKeys || !config.exposed() {
+		return config, nil
 	}
 	config.Server.RequireKeys = true // also when the last one is revoked
 	return config, config.checkExposure(ctx)

@@ -122,6 +122,9 @@ func TestServeRefusesExposure(t *testing.T) {
 		{cmd: ServeCmd{Host: "0.0.0.0"}, want: "server.host (--host): 0.0.0.0 can be reached from other machines, and there is no API key: make one (attune key create --local --scope admin NAME), listen on 127.0.0.1, or allow it with --insecure"},
 		{environ: []string{"ATTUNE__SERVER__HOST=::"}, want: "server.host (ATTUNE__SERVER__HOST): :: can be reached from other machines, and there is no API key: make one (attune key create --local --scope admin NAME), listen on 127.0.0.1, or allow it with --insecure"},
 		{environ: []string{"ATTUNE__SERVER__HOST=example"}, want: "server.host (ATTUNE__SERVER__HOST): example can be reached from other machines, and there is no API key: make one (attune key create --local --scope admin NAME), listen on 127.0.0.1, or allow it with --insecure"},
+		{environ: []string{"ATTUNE__ADMIN__HOST=0.0.0.0"}},
+		{environ: []string{"ATTUNE__ADMIN__HOST=0.0.0.0", "ATTUNE__ADMIN__PORT=9"}, want: "admin.host (ATTUNE__ADMIN__HOST): 0.0.0.0 can be reached from other machines, and the administrative listener asks for no key: listen on 127.0.0.1, or allow it with --insecure"},
+		{cmd: ServeCmd{Insecure: true}, environ: []string{"ATTUNE__ADMIN__HOST=0.0.0.0", "ATTUNE__ADMIN__PORT=9"}},
 	} {
 		_, err := test.cmd.load(t.Context(), &program{Environ: test.environ})
 		got := ""
@@ -144,7 +147,7 @@ packs         /opt/attune/packs
 environments  volume envs
 state         Redis at redis://u:***@r:6379/0?***
 network for   no pack
-changed       2 of 66 settings
+changed       2 of 79 settings
 `, ""}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config check (-want +got):\n%s", diff)

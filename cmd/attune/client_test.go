@@ -4,6 +4,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -200,13 +201,14 @@ c     node     failed                                   npm failed
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	gateway := newFakeGateway(t, map[string][]canned{"GET /readyz": {
-		{status: 200, body: `{"status":"ready","checks":[{"name":"engine","ok":true,"required":true},{"name":"redis","ok":false,"detail":"refused"}]}`},
+		{status: 200, body: `{"status":"ready","checks":[{"name":"engine","ok":true,"required":true,"since":"2026-11-24T08:00:00Z"},{"name":"redis","ok":false,"detail":"refused"}]}`},
 		{status: 503, body: `{"type":"/problems/not-ready","title":"The gateway is not ready","checks":[{"name":"engine","ok":false,"required":true,"detail":"gone"}]}`},
 		{status: 200, body: `{}`},
 	}})
+	since := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC).Local().Format(time.DateTime)
 	for _, want := range []ran{
-		{exitOK, "PART    STATE  DETAIL\nengine  ok\nredis   away   refused\nready\n", ""},
-		{exitFailed, "PART    STATE    DETAIL\nengine  missing  gone\n", "attune: not ready: The gateway is not ready (503 not-ready)\n"},
+		{exitOK, "PART    STATE  SINCE                DETAIL\nengine  ok     " + since + "\nredis   away                        refused\nready\n", ""},
+		{exitFailed, "PART    STATE    SINCE  DETAIL\nengine  missing         gone\n", "attune: not ready: The gateway is not ready (503 not-ready)\n"},
 		{exitOK, "ready\n", ""},
 	} {
 		got := runProgram(t, &program{}, "health", "--url", gateway.URL)

@@ -43,15 +43,24 @@ type Config struct {
 	// isolates nothing and is for development and tests.
 	Engine string `yaml:"engine"`
 
-	Docker     DockerConfig     `yaml:"docker"`
-	Build      BuildConfig      `yaml:"build"`
-	Limits     LimitsConfig     `yaml:"limits"`
-	Pool       PoolConfig       `yaml:"pool"`
-	Network    NetworkConfig    `yaml:"network"`
-	Secrets    SecretsConfig    `yaml:"secrets"`
-	Executions ExecutionsConfig `yaml:"executions"`
-	Queue      QueueConfig      `yaml:"queue"`
-	Log        LogConfig        `yaml:"log"`
+	Docker      DockerConfig      `yaml:"docker"`
+	Build       BuildConfig       `yaml:"build"`
+	Limits      LimitsConfig      `yaml:"limits"`
+	Pool        PoolConfig        `yaml:"pool"`
+	Network     NetworkConfig     `yaml:"network"`
+	Secrets     SecretsConfig     `yaml:"secrets"`
+	Executions  ExecutionsConfig  `yaml:"executions"`
+	Hooks       HooksConfig       `yaml:"hooks"`
+	Queue       QueueConfig       `yaml:"queue"`
+	Idempotency IdempotencyConfig `yaml:"idempotency"`
+	Callbacks   CallbacksConfig   `yaml:"callbacks"`
+	Log         LogConfig         `yaml:"log"`
+
+	// Metrics counts what the gateway does, for Prometheus: GET /metrics. Default
+	// true.
+	Metrics bool          `yaml:"metrics"`
+	Tracing TracingConfig `yaml:"tracing"`
+	Admin   AdminConfig   `yaml:"admin"`
 
 	origins map[string]string // dotted key → "attune.yaml:12", "ATTUNE__…" or "--port"; absent = default
 }
@@ -291,10 +300,15 @@ func DefaultConfig() Config {
 		},
 		Pool:       PoolConfig{MaxInstances: 512, Memory: MemoryAuto, PerPool: 8, IdleTimeout: minutes(5), Queue: 1024},
 		Executions: ExecutionsConfig{Keep: 10_000, MaxAge: Duration(168 * time.Hour)},
+		Hooks:      HooksConfig{Keep: 500, MaxAge: Duration(168 * time.Hour), Body: 64 * KiB},
 		Queue: QueueConfig{
 			Concurrency: 32, Max: 100_000, MaxAge: Duration(24 * time.Hour), Lease: seconds(15), Poll: Duration(200 * time.Millisecond),
 		},
-		Log: LogConfig{Level: "info", Format: "auto"},
+		Idempotency: defaultIdempotency(),
+		Log:         LogConfig{Level: "info", Format: "auto"},
+		Metrics:     true,
+		Tracing:     TracingConfig{Sample: 1},
+		Admin:       AdminConfig{Host: "127.0.0.1"},
 	}
 }
 

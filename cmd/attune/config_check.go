@@ -51,6 +51,8 @@ func (c *Config) check() []Fault {
 	k.build()
 	k.limits()
 	k.rest()
+	k.calls()
+	k.operations()
 	return k.faults
 }
 
@@ -224,6 +226,9 @@ func (k *configCheck) rest() {
 	}
 	k.count("executions.keep", int64(c.Executions.Keep), 1, 10_000_000)
 	k.duration("executions.max_age", c.Executions.MaxAge, time.Minute, 10*365*24*time.Hour)
+	k.count("hooks.keep", int64(c.Hooks.Keep), 1, 100_000)
+	k.duration("hooks.max_age", c.Hooks.MaxAge, time.Minute, 10*365*24*time.Hour)
+	k.size("hooks.body", c.Hooks.Body, 0, 6*MiB)
 	k.queue()
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "auto", "human", "json")
@@ -278,7 +283,7 @@ func (c Config) EnvsInVolume() bool { return !strings.Contains(c.RuntimeEnvsDir,
 func (c *Config) absolutePaths(file string) error {
 	paths := map[string]*string{
 		"packs_base_dir": &c.PacksBaseDir, "runtimes_dir": &c.RuntimesDir, "state_dir": &c.StateDir,
-		"secrets.key_file": &c.Secrets.KeyFile,
+		"secrets.key_file": &c.Secrets.KeyFile, "callbacks.secret_file": &c.Callbacks.SecretFile,
 	}
 	if !c.EnvsInVolume() {
 		paths["runtime_envs_dir"] = &c.RuntimeEnvsDir

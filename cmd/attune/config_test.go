@@ -74,6 +74,12 @@ func TestConfigFaults(t *testing.T) {
 		"tmp fills the memory": {yaml: "limits: {memory: 64MiB}", want: "limits.tmp (default): 64MiB leaves no memory: /tmp is part of limits.memory, 64MiB; give less"},
 		"pool":                 {yaml: "pool: {max_instances: 4}", want: "pool.per_pool (default): 8 is more than pool.max_instances, 4: give at most that"},
 		"outbound":             {yaml: "network: {outbound: [Bad]}", want: `network.outbound (attune.yaml:1): "Bad" is no pack: list refs like python_example, or "*" for all`},
+		"traces' endpoint":     {yaml: "tracing: {endpoint: 'collector:4318'}", want: "tracing.endpoint (attune.yaml:1): is not the address of an OTLP receiver: write http://host:4318 or https://…"},
+		"traces' credentials":  {yaml: "tracing: {endpoint: 'http://u:s3cret@collector:4318'}", want: "tracing.endpoint (attune.yaml:1): holds credentials: put them into the variable OTEL_EXPORTER_OTLP_HEADERS"},
+		"sample":               {yaml: "tracing: {sample: 2}", want: "tracing.sample (attune.yaml:1): 2 is no part of all traces: give 0 to 1"},
+		"admin host":           {yaml: "admin: {host: 'a b'}", want: `admin.host (attune.yaml:1): "a b" is no address to listen on: give one like 127.0.0.1, or ::1`},
+		"admin port":           {yaml: "admin: {port: -1}", want: "admin.port (attune.yaml:1): -1 is not a port: give 1 to 65535, or 0 for none"},
+		"admin is server":      {yaml: "admin: {port: 8080}", want: "admin.port (attune.yaml:1): 8080 is server.port, too: give another"},
 		"level":                {environ: []string{"ATTUNE__LOG__LEVEL=loud"}, want: `log.level (ATTUNE__LOG__LEVEL): "loud" is unknown: write debug, info, warn or error`},
 	}
 	for name, test := range tests {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"attune/envcache"
-	"attune/gateway/api"
 	"attune/runtimes"
 	"attune/runtimes/container/docker"
 	"attune/runtimes/container/process"
@@ -115,7 +114,7 @@ func (g *gateway) removeLeftovers(ctx context.Context, root string) error {
 		dead[id] = g.lockIsFree(ctx, root, id)
 		return dead[id]
 	}
-	removed, err := runtimes.RemoveLeftovers(ctx, g.engine, gone)
+	removed, err := runtimes.RemoveLeftovers(ctx, g.containers, gone)
 	if removed > 0 {
 		g.log.Info("containers of a dead gateway removed", "count", removed)
 	}
@@ -153,27 +152,4 @@ func (g *gateway) removeRunDirs(ctx context.Context, root string) error {
 		}
 	}
 	return err
-}
-
-// Check implements api.Health: what the gateway needs to answer calls.
-func (g *gateway) Check(ctx context.Context) []api.HealthCheck {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	checks := []api.HealthCheck{{Name: "engine", Required: true, OK: true, Detail: g.info.Name + " " + g.info.Version}}
-	if _, err := g.engine.Info(ctx); err != nil {
-		checks[0].OK, checks[0].Detail = false, "the container engine does not answer"
-	}
-	// Without the store calls are answered, and recorded when it is back.
-	state := api.HealthCheck{Name: "state", OK: true, Detail: "embedded"}
-	if g.redis != nil {
-		state.Name, state.Detail = "redis", ""
-	}
-	if err := g.store.Ping(ctx); err != nil {
-		state.OK, state.Detail = false, "the store of executions does not answer"
-	}
-	volume := api.HealthCheck{Name: "environments", Required: true, OK: true}
-	if _, err := os.Stat(filepath.Join(g.cache.Root, ".store")); err != nil {
-		volume.OK, volume.Detail = false, "the directory of environments is gone"
-	}
-	return append(checks, state, volume, g.checkKeys())
 }

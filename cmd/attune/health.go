@@ -16,10 +16,11 @@ type HealthCmd struct {
 
 // check is one line of what /readyz answers.
 type check struct {
-	Name     string `json:"name"`
-	OK       bool   `json:"ok"`
-	Required bool   `json:"required"`
-	Detail   string `json:"detail"`
+	Name     string    `json:"name"`
+	OK       bool      `json:"ok"`
+	Required bool      `json:"required"`
+	Detail   string    `json:"detail"`
+	Since    time.Time `json:"since"`
 }
 
 // Run prints what the gateway depends on. Whatever is wrong, even that there is
@@ -55,7 +56,7 @@ func printChecks(p *program, checks []check) {
 	if len(checks) == 0 {
 		return
 	}
-	t := table{header: []string{"PART", "STATE", "DETAIL"}, colours: map[string]colour{"ok": green, "away": yellow, "missing": red}}
+	t := table{header: []string{"PART", "STATE", "SINCE", "DETAIL"}, colours: map[string]colour{"ok": green, "away": yellow, "missing": red}}
 	for _, c := range checks {
 		state := "ok"
 		if !c.OK {
@@ -64,7 +65,15 @@ func printChecks(p *program, checks []check) {
 				state = "missing"
 			}
 		}
-		t.rows = append(t.rows, []string{c.Name, state, c.Detail})
+		t.rows = append(t.rows, []string{c.Name, state, sinceWhen(c.Since), c.Detail})
 	}
 	t.write(p.Stdout, p.colours())
+}
+
+// sinceWhen is a moment as this machine's clock shows it.
+func sinceWhen(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
 }

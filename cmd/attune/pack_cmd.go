@@ -102,6 +102,9 @@ func (c *PackCheckCmd) Run(p *program) error {
 			continue
 		}
 		fmt.Fprintf(p.Stdout, "%s: ok, %s %s, %s\n", plain(dir), loaded.Ref, plain(loaded.Version), plural(len(loaded.Actions), "action"))
+		for _, warning := range loaded.Warnings {
+			fmt.Fprintln(p.Stdout, "  warning: "+plain(warning.Error()))
+		}
 	}
 	if broken {
 		return exitError{code: exitFailed}

@@ -10,9 +10,8 @@ import (
 )
 
 // profile watches this process until stop, which writes what it spent its time
-// on into dir/cpu.pprof, and what it holds in memory into dir/heap.pprof. Files
-// of the one who starts the gateway, and no address: whoever could reach one
-// would read what other callers send.
+// on into dir/cpu.pprof, and what it holds in memory into dir/heap.pprof: for
+// benchmarks, which want all of it. An operator asks the administrative listener.
 func profile(dir string) (stop func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("profile: %w", err)

@@ -49,6 +49,10 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err := g.server.Listen(address); err != nil {
 		return errors.Join(err, g.close())
 	}
+	admin, err := g.openAdmin(ctx)
+	if err != nil {
+		return errors.Join(err, g.server.Shutdown(ctx), g.close())
+	}
 	// Before it says that it is ready: by default the signal would end it.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -63,16 +67,23 @@ func (g *gateway) serve(ctx context.Context) error {
 	parts.Go(func() error { return g.keys.Run(background) })
 	parts.Go(func() error { return g.cache.Run(background) })
 	parts.Go(func() error { return g.warmth.Run(background) })
+	parts.Go(func() error { return g.receiver.Run(background) })
 	parts.Go(func() error { return g.reloadOn(background, hangup) })
+	if admin != nil {
+		parts.Go(func() error { return admin.run(background) })
+	}
 	if g.config.Watch {
 		parts.Go(func() error { return g.watchPacks(background) })
 	}
 	parts.Go(func() error { g.reseal(background); return nil })
+	if len(g.courier.Secrets) > 0 {
+		parts.Go(func() error { return g.courier.Run(background) })
+	}
 	g.provision.Start(background)
 	var jobs errgroup.Group // they end with the calls, and before what they need
 	jobs.Go(func() error { return g.queue.Run(ctx) })
 	jobs.Go(func() error { return g.schedules.Run(ctx) })
-	err := g.server.Serve(ctx)
+	err = g.server.Serve(ctx)
 	g.log.Info("stopping")
 	err = errors.Join(err, jobs.Wait())
 	g.drain()
@@ -86,8 +97,18 @@ func (g *gateway) greet() {
 	for _, broken := range catalog.Broken() {
 		g.log.Error("pack has faults and is not served", "pack", broken.Name, "faults", broken.Err.Error())
 	}
+	g.warn(catalog)
 	g.log.Info("ready", "url", "http://"+g.server.Addr().String(), "engine", g.info.Name+" "+g.info.Version,
 		"packs", len(catalog.Packs()), "actions", len(catalog.Actions()), "environments", g.cache.Root)
+}
+
+// warn tells what packs should change, though they are served.
+func (g *gateway) warn(catalog *pack.Catalog) {
+	for _, p := range catalog.Packs() {
+		for _, warning := range p.Warnings {
+			g.log.Warn("pack should be changed", "pack", p.Ref, "fault", warning.Error())
+		}
+	}
 }
 
 // drain ends what still runs after the listener has given up on it.
@@ -138,5 +159,10 @@ func (g *gateway) reload() {
 func (g *gateway) packsChanged(before, after *pack.Catalog) {
 	g.pools.Renew()
 	g.warmth.Look()
+	g.warn(after)
+	g.receiver.Look(context.Background())
+	if g.measures != nil {
+		g.measures.forget(before, after)
+	}
 	g.provision.Changed(context.Background(), before, after)
 }

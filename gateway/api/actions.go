@@ -49,7 +49,16 @@ func (s *Server) showAction(c *fiber.Ctx, call *call) error {
 		MaxConcurrency:  action.MaxConcurrency,
 		Examples:        append([]any{}, action.Examples...),
 		Invoke:          howToInvoke(s.BaseURL, action),
+		Routes:          ownRoutesOf(action),
 	})
+}
+
+func ownRoutesOf(action *pack.Action) []ownRoute {
+	routes := make([]ownRoute, len(action.HTTP))
+	for i, r := range action.HTTP {
+		routes[i] = ownRoute{Method: r.Method, Path: "/p/" + string(action.Ref.Pack) + r.Path}
+	}
+	return routes
 }
 
 func summarize(catalog *pack.Catalog, actions []*pack.Action) []actionSummary {

@@ -67,12 +67,16 @@ func missing(pattern string) string {
 		return noPack
 	case strings.HasPrefix(pattern, "/api/v1/environments/"):
 		return noEnvironment
+	case strings.HasPrefix(pattern, "/api/v1/hooks/"):
+		return noHook
 	case strings.HasPrefix(pattern, "/api/v1/schedules/"):
 		return noSchedule
 	case strings.HasPrefix(pattern, "/api/v1/dead/"):
 		return noLetters
 	case strings.HasPrefix(pattern, "/api/v1/executions/"):
 		return noExecuted
+	case pattern == ownPattern:
+		return nothingHere
 	}
 	return "there is no such resource"
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"attune/gateway/execution"
+	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/pack"
 	"attune/gateway/queue"
@@ -71,7 +73,7 @@ func parseDelay(text string) (time.Duration, bool) {
 func (l lateness) job(request execution.Request, caller string) queue.Job {
 	j := queue.Job{
 		ID: request.ID, Action: request.Action, Parameters: request.Body, Source: "http", Caller: caller,
-		Priority: l.priority, Timeout: request.Timeout,
+		Priority: l.priority, Timeout: request.Timeout, Trace: request.Trace,
 	}
 	if l.delay > 0 {
 		j.NotBefore = request.Arrived.Add(l.delay)
@@ -81,25 +83,47 @@ func (l lateness) job(request execution.Request, caller string) queue.Job {
 
 // invokeAsync stores a call, and answers with its result if that comes within the
 // time that the caller waits; with the execution otherwise.
-func (s *Server) invokeAsync(c *fiber.Ctx, call *call, job queue.Job, prefer preferences) error {
-	c.Set("Preference-Applied", prefer.applied())
+func (s *Server) invokeAsync(c *fiber.Ctx, call *call, asked *asked) error {
+	job, prefer := asked.late.job(asked.request, call.caller), asked.prefer
+	job.Callback = asked.callback
+	if prefer.any() {
+		c.Set("Preference-Applied", prefer.applied())
+	}
 	if prefer.wait == 0 {
 		x, err := s.Queue.Submit(s.base, job)
 		if err != nil {
+			s.unclaim(call, err)
 			return err
 		}
-		return s.accepted(c, call, fiber.StatusAccepted, x)
+		return s.pending(c, call, x)
 	}
-	ctx, release := s.watch(c.Context().Conn())
+	ctx, release := s.audience(c, call)
 	defer release()
 	x, outcome, err := s.Queue.Call(ctx, job, prefer.wait)
 	switch {
 	case err == nil && outcome == nil:
-		return s.accepted(c, call, fiber.StatusAccepted, x)
+		return s.pending(c, call, x)
 	case outcome == nil:
+		s.unclaim(call, err)
 		return err
 	}
+	if call.claim != nil { // whatever the last of several attempts came to
+		answer, _ := s.answerOf(ctx, call.id, outcome, err)
+		s.keep(call, &answer)
+	}
 	return s.answerOutcome(c, call, outcome, err)
+}
+
+// pending answers 202, and keeps that under the call's key.
+func (s *Server) pending(c *fiber.Ctx, call *call, x *execution.Execution) error {
+	if err := s.accepted(c, call, fiber.StatusAccepted, x); err != nil || call.claim == nil {
+		return err
+	}
+	s.keep(call, &idempotency.Answer{
+		Status: fiber.StatusAccepted, MediaType: fiber.MIMEApplicationJSON, Execution: x.ID,
+		Location: string(c.Response().Header.Peek(fiber.HeaderLocation)), Body: bytes.Clone(c.Response().Body()),
+	})
+	return nil
 }
 
 // accepted answers with an execution that has not ended.
@@ -119,9 +143,7 @@ func (s *Server) answerOutcome(c *fiber.Ctx, call *call, outcome *execution.Outc
 	if err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderContentType, outcome.MediaType)
-	c.Context().Response.SetBodyRaw(outcome.Output)
-	return nil
+	return s.writeResult(c, call, outcome.MediaType, outcome.Output)
 }
 
 // execute takes an execution as Attune's own API does.

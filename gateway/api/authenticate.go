@@ -19,6 +19,7 @@ func (s *Server) authorize(ctx *fasthttp.RequestCtx, call *call, r route) error 
 	begun := time.Now()
 	err := s.authenticate(&ctx.Request.Header, call, r.verb, begun)
 	call.auth = time.Since(begun)
+	call.span.Past("auth", begun, begun.Add(call.auth))
 	if err != nil || r.verb == "" {
 		return err
 	}

@@ -8,8 +8,10 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/pack"
+	"attune/gateway/trace"
 )
 
 // call is what the api knows about the request that it is answering.
@@ -19,7 +21,11 @@ type call struct {
 	route     string // pattern; empty until a route was found
 	quiet     bool   // logged at debug level
 	query     url.Values
+	called    string // the action that is, once it is known to be one
 	execution string // empty until there is one
+	problem   string // code of the problem that it was answered with; empty = none
+	trace     trace.Context
+	span      *trace.Span // nil = it isn't drawn
 
 	key      *key.Key      // who calls; nil = nobody has to say. Without an ID it is what everybody may do
 	caller   string        // the key's ID; empty = none
@@ -29,9 +35,11 @@ type call struct {
 	resource string        // what the caller was allowed to ask for; empty = nothing
 	action   *pack.Action  // to be called; nil = none
 
-	environment string // path of the status of the environment it needs; empty = none
-	leave       func() // through the gate
-	streams     bool   // the answer is made after the handler, by a goroutine that leaves and logs
+	claim       *idempotency.Claim // of the idempotency key that the call runs under; nil = none
+	envelope    bool               // the result says what the answer is
+	environment string             // path of the status of the environment it needs; empty = none
+	leave       func()             // through the gate
+	streams     bool               // the answer is made after the handler, by a goroutine that leaves and logs
 }
 
 type callKey struct{}
@@ -56,22 +64,34 @@ func (c *call) phase() string {
 	return "run"
 }
 
-// end completes the answer with what every answer has, and logs one line.
+// end completes the answer with what every answer has, and tells of it.
 func (s *Server) end(ctx *fasthttp.RequestCtx, c *call) {
 	header := &ctx.Response.Header
 	header.Set("Attune-Request-Id", c.id)
 	header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
-	if len(header.Peek(fasthttp.HeaderCacheControl)) == 0 {
+	if len(header.Peek(fasthttp.HeaderCacheControl)) == 0 { // but for an action that has set it
 		header.Set(fasthttp.HeaderCacheControl, "no-store")
 	}
 	s.audit(ctx, c)
 	if !c.streams {
-		s.logAccess(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
+		s.answered(c, loggedMethod(ctx), ctx.Response.StatusCode(), len(ctx.Response.Body()))
 	}
 }
 
+// answered counts, draws and logs a request, once its answer is made.
+func (s *Server) answered(c *call, method string, status, size int) {
+	now := time.Now()
+	if s.Metrics != nil {
+		s.Metrics.Answered(method, c.route, status, now.Sub(c.arrived))
+	}
+	if c.span != nil {
+		c.draw(status)
+	}
+	s.logAccess(c, method, status, size, now)
+}
+
 // logAccess logs a request that was answered.
-func (s *Server) logAccess(c *call, method string, status, size int) {
+func (s *Server) logAccess(c *call, method string, status, size int, now time.Time) {
 	level := slog.LevelInfo
 	if c.quiet {
 		level = slog.LevelDebug
@@ -80,7 +100,6 @@ func (s *Server) logAccess(c *call, method string, status, size int) {
 	if !handler.Enabled(ctx, level) {
 		return
 	}
-	now := time.Now()
 	// Not by the Logger, which looks for its caller even where no handler tells it.
 	record := slog.NewRecord(now, level, "request", 0)
 	attrs := [...]slog.Attr{
@@ -90,11 +109,15 @@ func (s *Server) logAccess(c *call, method string, status, size int) {
 		slog.Duration("duration", now.Sub(c.arrived)),
 		slog.Int("bytes", size),
 		slog.String("request", c.id),
-		slog.String("execution", c.execution),
+		{}, {}, {}, {}, {},
 	}
-	told := attrs[:]
-	if c.execution == "" {
-		told = attrs[:len(attrs)-1]
+	told := attrs[:len(attrs)-5]
+	for _, more := range [...]struct{ key, value string }{
+		{"action", c.called}, {"execution", c.execution}, {"problem", c.problem}, {"caller", c.caller}, {"trace", c.trace.TraceID()},
+	} {
+		if more.value != "" {
+			told = append(told, slog.String(more.key, more.value))
+		}
 	}
 	record.AddAttrs(told...)
 	_ = handler.Handle(ctx, record) // as a Logger does: there is nowhere else to say it

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"github.com/gofiber/fiber/v2"
 )
 
 // errClientLeft is the cause with which a call is cancelled whose client left.
@@ -30,6 +32,15 @@ func (s *Server) watch(c net.Conn) (ctx context.Context, release func()) {
 		own.watched.Store(nil)
 		cancel(nil)
 	}
+}
+
+// audience is watch for a call. One that runs under a key goes on without its
+// client, who may come back for the answer.
+func (s *Server) audience(c *fiber.Ctx, call *call) (ctx context.Context, release func()) {
+	if call.claim != nil {
+		return s.base, func() {}
+	}
+	return s.watch(c.Context().Conn())
 }
 
 // watchClients looks for the clients of all running calls until done is closed:

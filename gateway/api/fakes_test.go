@@ -197,6 +197,7 @@ func storedExecution() *execution.Execution {
 type fakeHealth struct {
 	mu     sync.Mutex
 	checks []HealthCheck
+	asked  int
 }
 
 var _ Health = (*fakeHealth)(nil)
@@ -210,5 +211,6 @@ func (f *fakeHealth) report(checks ...HealthCheck) {
 func (f *fakeHealth) Check(context.Context) []HealthCheck {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.asked++
 	return f.checks
 }

@@ -1,12 +1,17 @@
 package api
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // gate counts the requests inside, and stays shut once it was shut.
 type gate struct {
 	mu       sync.Mutex
 	inside   int
 	closed   bool
+	left     time.Time // when the last one left; zero = never
+	shutAt   time.Time
 	shutting chan struct{} // closed when the gate is shut
 	empty    chan struct{} // closed when the gate is shut and nobody is inside
 }
@@ -29,6 +34,7 @@ func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inside--
+	g.left = time.Now()
 	if g.closed && g.inside == 0 {
 		close(g.empty)
 	}
@@ -39,6 +45,7 @@ func (g *gate) shut() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.closed {
+		g.shutAt = time.Now()
 		close(g.shutting)
 		if g.inside == 0 {
 			close(g.empty)
@@ -55,6 +62,20 @@ func (g *gate) isShut() bool {
 	default:
 		return false
 	}
+}
+
+// since is when the gate was shut.
+func (g *gate) since() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shutAt.UTC()
+}
+
+// lastLeft is when the last request left.
+func (g *gate) lastLeft() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.left
 }
 
 func (g *gate) running() int {

@@ -145,7 +145,11 @@ func checkOrigin(header *fasthttp.RequestHeader) error {
 // draining.
 func (s *Server) admit() error {
 	if !s.gate.enter() {
-		return refuseForNow(execution.CodeDraining, "the gateway takes no new requests", time.Second)
+		return errDraining()
 	}
 	return nil
+}
+
+func errDraining() *execution.Error {
+	return refuseForNow(execution.CodeDraining, "the gateway takes no new requests", time.Second)
 }

@@ -45,7 +45,7 @@ type itemEvent struct {
 // or its problem. A call that is refused gets the answer that it would get
 // without events.
 func (s *Server) invokeStream(c *fiber.Ctx, call *call, request execution.Request, media string, format pack.Format) error {
-	watched, release := s.watch(c.Context().Conn())
+	watched, release := s.audience(c, call)
 	ctx, cancel := context.WithCancelCause(watched)
 	followed := s.follow(ctx, call, request)
 	if !followed.begun() && followed.outcome == nil {
@@ -59,7 +59,9 @@ func (s *Server) invokeStream(c *fiber.Ctx, call *call, request execution.Reques
 	return s.stream(c, call, media, release, func(out *eventWriter) {
 		defer cancel(nil)
 		if err := followed.pass(out, format); err != nil {
-			cancel(errClientLeft)
+			if call.claim == nil {
+				cancel(errClientLeft)
+			}
 			<-followed.done
 			return
 		}
@@ -143,7 +145,7 @@ func (s *Server) follow(ctx context.Context, call *call, request execution.Reque
 				f.outcome, f.err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 		}()
-		f.outcome, f.err = s.invokeWithin(ctx, call, request)
+		f.outcome, f.err = s.run(ctx, call, request)
 	}()
 	return f
 }

@@ -83,7 +83,7 @@ func (s *Server) streamBody(c *fiber.Ctx, call *call, media string, release func
 	body.arm = func() error { return conn.SetWriteDeadline(time.Now().Add(s.Limits.WriteTimeout)) }
 	body.close = sync.OnceFunc(func() {
 		release()
-		s.logAccess(call, method, fiber.StatusOK, body.sent)
+		s.answered(call, method, fiber.StatusOK, body.sent)
 		call.leave()
 	})
 	c.Context().Response.ImmediateHeaderFlush = true
@@ -98,10 +98,17 @@ var errTooLate = errors.New("the action failed after the answer had begun")
 // the first byte a failure is a problem with its status; after that it breaks the
 // body off.
 func (s *Server) invokeBody(c *fiber.Ctx, call *call, request execution.Request, media string) error {
-	watched, release := s.watch(c.Context().Conn())
+	watched, release := s.audience(c, call)
 	ctx, cancel := context.WithCancelCause(watched)
 	followed := s.follow(ctx, call, request)
-	leave := func() { cancel(errClientLeft); <-followed.done; release() }
+	leave := func() {
+		if call.claim == nil {
+			cancel(errClientLeft)
+		}
+		<-followed.done
+		cancel(nil)
+		release()
+	}
 	accepted := followed.begun()
 	if accepted {
 		call.execution = request.ID

@@ -102,6 +102,13 @@ func verbRow(verb string) matrixRow {
 		"read-all": open, "operate-all": open, "everything": open, "admin": open}
 }
 
+// allRow is that of a route which shows something of every pack.
+func allRow() matrixRow {
+	row := verbRow(key.Read)
+	row["other pack"], row["read-only"], row["operator"] = barred, barred, barred
+	return row
+}
+
 // listRow is that of a listing: what isn't the caller's is left out.
 func listRow() matrixRow {
 	row := verbRow(key.Read)
@@ -114,7 +121,15 @@ var matrix = map[string]matrixRow{
 	"GET /":                                             verbRow(""),
 	"GET /healthz":                                      verbRow(""),
 	"GET /readyz":                                       verbRow(""),
+	"GET /metrics":                                      allRow(),
+	"GET /problems":                                     verbRow(""),
+	"GET /problems/:slug":                               verbRow(""),
 	"POST /invoke/:ref":                                 verbRow(key.Invoke),
+	"GET /p/:pack/*":                                    verbRow(key.Invoke),
+	"POST /p/:pack/*":                                   verbRow(key.Invoke),
+	"PUT /p/:pack/*":                                    verbRow(key.Invoke),
+	"PATCH /p/:pack/*":                                  verbRow(key.Invoke),
+	"DELETE /p/:pack/*":                                 verbRow(key.Invoke),
 	"POST /mcp":                                         anyInvokeRow(),
 	"GET /openapi.json":                                 documentRow(),
 	"GET /docs":                                         verbRow(""),
@@ -141,6 +156,15 @@ var matrix = map[string]matrixRow{
 	"GET /api/v1/keys":                                  verbRow(key.AdminVerb),
 	"POST /api/v1/keys":                                 verbRow(key.AdminVerb),
 	"DELETE /api/v1/keys/:id":                           verbRow(key.AdminVerb),
+	"POST /hooks/:key":                                  verbRow(""),
+	"GET /hooks/:key":                                   verbRow(""),
+	"GET /api/v1/hooks":                                 listRow(),
+	"GET /api/v1/hooks/:ref":                            verbRow(key.Read),
+	"POST /api/v1/hooks/:ref/rotate":                    verbRow(key.Operate),
+	"POST /api/v1/hooks/:ref/test":                      verbRow(key.Operate),
+	"GET /api/v1/hooks/:ref/deliveries":                 verbRow(key.Read),
+	"GET /api/v1/hooks/:ref/deliveries/:id":             verbRow(key.Operate),
+	"POST /api/v1/hooks/:ref/deliveries/:id/replay":     verbRow(key.Operate),
 	"GET /api/v1/executions":                            listRow(),
 	"GET /api/v1/executions/:id":                        executionRow(key.Read),
 	"GET /api/v1/executions/:id/logs/stdout":            executionRow(key.Read),
@@ -169,15 +193,6 @@ func executionRow(verb string) matrixRow {
 	return row
 }
 
-// retryRow: who may see an execution and call its action.
-func retryRow() matrixRow {
-	row := executionRow(key.Read)
-	for _, caller := range []string{"read-only", "operator", "read-all", "operate-all"} {
-		row[caller] = barred
-	}
-	return row
-}
-
 // anyInvokeRow: whoever may call something may ask what.
 func anyInvokeRow() matrixRow {
 	row := verbRow(key.Invoke)
@@ -189,6 +204,15 @@ func anyInvokeRow() matrixRow {
 func documentRow() matrixRow {
 	row := verbRow("")
 	row["unknown"], row["expired"] = http.StatusUnauthorized, http.StatusUnauthorized
+	return row
+}
+
+// retryRow: who may see an execution and call its action.
+func retryRow() matrixRow {
+	row := executionRow(key.Read)
+	for _, caller := range []string{"read-only", "operator", "read-all", "operate-all"} {
+		row[caller] = barred
+	}
 	return row
 }
 
@@ -218,7 +242,11 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 				if !known && r.verb != "" {
 					want = http.StatusUnauthorized
 				}
-				status, body := w.status(t, r.method, row.target, row.body, tokens[caller])
+				target := row.target
+				if row.asks {
+					target += "?" + row.query
+				}
+				status, body := w.status(t, r.method, target, row.body, tokens[caller])
 				if want == open && status != cmp.Or(row.status, http.StatusOK) || want != open && status != want {
 					t.Errorf("%d %s, want %d", status, body, cmp.Or(want, row.status, http.StatusOK))
 				}
@@ -275,8 +303,8 @@ func (w *world) likeMissing(t *testing.T, r route, token, body string) {
 	t.Helper()
 	gone := strings.NewReplacer(
 		"/invoke/demo.echo", "/invoke/gone.echo", "packs/demo", "packs/gone", "actions/demo.echo", "actions/gone.echo",
-		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution, deadExecution, unknownExecution, "schedules/demo", "schedules/gone",
-		waitingExecution, unknownExecution,
+		"environments/demo", "environments/gone", knownExecution, unknownExecution, cancelledExecution, unknownExecution, deadExecution, unknownExecution, "schedules/demo", "schedules/gone", "hooks/demo", "hooks/gone",
+		waitingExecution, unknownExecution, "/p/demo/", "/p/gone/",
 	).Replace(routeRows[r.method+" "+r.pattern].target)
 	sent := strings.ReplaceAll(routeRows[r.method+" "+r.pattern].body, "/packs/demo", "/packs/gone")
 	sent = strings.ReplaceAll(sent, `"demo.`, `"gone.`)
@@ -343,7 +371,7 @@ func TestListingsAreTheKeys(t *testing.T) {
 	}
 	for scope, want := range map[key.Scope]map[string][]string{
 		"read:snake":    {"packs": {"snake"}, "actions": {"snake.run"}, "environments": nil, "executions": nil},
-		"operate:demo":  {"packs": {"demo"}, "actions": {"demo.echo", "demo.off", "demo.rows", "demo.say"}, "environments": {"demo"}, "executions": {"demo.echo"}},
+		"operate:demo":  {"packs": {"demo"}, "actions": {"demo.echo", "demo.off", "demo.order", "demo.page", "demo.raw", "demo.rows", "demo.say"}, "environments": {"demo"}, "executions": {"demo.echo"}},
 		"read:broken":   {"packs": {"broken"}, "actions": nil, "environments": nil, "executions": nil},
 		"read:nobodys":  {"packs": nil, "actions": nil, "environments": nil, "executions": nil},
 		"read:*":        {"packs": {"asleep", "broken", "demo", "snake"}, "environments": {"demo"}, "executions": {"demo.echo"}},

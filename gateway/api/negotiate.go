@@ -38,8 +38,6 @@ func isJSON(media string) bool {
 	switch media {
 	case "application/json", "application/x-www-form-urlencoded":
 		return true
-	case "application/cloudevents+json": // an envelope, whose data would be the parameters
-		return false
 	}
 	return strings.HasSuffix(media, "+json")
 }

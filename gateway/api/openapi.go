@@ -15,9 +15,11 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/execution"
+	"attune/gateway/hook"
 	"attune/gateway/key"
 	"attune/gateway/openapi"
 	"attune/gateway/pack"
+	"attune/gateway/schedule"
 	"attune/gateway/secret"
 )
 
@@ -115,16 +117,18 @@ func seenActions(call *call, catalog *pack.Catalog) []*pack.Action {
 
 func (s *Server) openAPISpec(actions []*pack.Action, keys bool) openapi.Spec {
 	spec := openapi.Spec{
-		Version: s.Version, Server: s.BaseURL, Keys: keys, Actions: actions, ProblemOf: Problem{}, Parameters: documentedParameters,
+		Version: s.Version, Server: s.BaseURL, Keys: keys, Later: []openapi.Answer{acceptedLater}, Actions: actions, ProblemOf: Problem{}, Parameters: documentedParameters,
 		Enums: map[reflect.Type][]any{
-			reflect.TypeFor[execution.Status](): values(slices.Concat(statuses, []execution.Status{"dead"})),
+			reflect.TypeFor[execution.Status](): values(statuses),
 			reflect.TypeFor[envcache.State]():   values(environmentStates),
 			reflect.TypeFor[pack.Format]():      values([]pack.Format{pack.FormatJSON, pack.FormatYAML, pack.FormatDotenv, pack.FormatText, pack.FormatJSONL}),
 		},
 	}
 	spec.Names = map[reflect.Type]string{
 		reflect.TypeFor[envcache.Status](): "Environment", reflect.TypeFor[secret.Entry](): "Secret",
-		reflect.TypeFor[actionPayload](): "Action", reflect.TypeFor[invocation](): "HowToInvoke",
+		reflect.TypeFor[schedule.Entry](): "Schedule", reflect.TypeFor[schedule.Slot](): "ScheduleSlot", reflect.TypeFor[pack.Problem](): "Fault",
+		reflect.TypeFor[letterPayload](): "DeadLetter", reflect.TypeFor[actionPayload](): "Action", reflect.TypeFor[invocation](): "HowToInvoke",
+		reflect.TypeFor[hook.Entry](): "DeliverySummary",
 	}
 	for code, kind := range kinds {
 		spec.Problems = append(spec.Problems, openapi.Problem{Code: code, Status: kind.status, Title: kind.title})
@@ -133,10 +137,15 @@ func (s *Server) openAPISpec(actions []*pack.Action, keys bool) openapi.Spec {
 		return cmp.Or(cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code))
 	})
 	for _, r := range s.routes() {
-		spec.Operations = append(spec.Operations, r.operation())
+		if !r.ofActions() { // an action's own routes are its operations
+			spec.Operations = append(spec.Operations, r.operation())
+		}
 	}
 	return spec
 }
+
+// ofActions tells whether a route stands for those that actions have.
+func (r route) ofActions() bool { return strings.HasSuffix(r.pattern, "/*") }
 
 // operation is a route as the document has it.
 func (r route) operation() openapi.Operation {

@@ -21,7 +21,14 @@ import (
 func TestEveryRouteIsDocumented(t *testing.T) {
 	t.Parallel()
 	w := serve(t, Limits{})
-	if diff := gocmp.Diff(registered(w), slices.Sorted(maps.Keys(routeDocs))); diff != "" {
+	documented := slices.Collect(maps.Keys(routeDocs))
+	for _, r := range w.routes() {
+		if r.ofActions() { // TestAnswersAreWhatTheDocumentSays asks for these
+			documented = append(documented, r.method+" "+r.pattern)
+		}
+	}
+	slices.Sort(documented)
+	if diff := gocmp.Diff(registered(w), documented); diff != "" {
 		t.Errorf("routes and routeDocs differ (-routes +docs):\n%s", diff)
 	}
 	for name, doc := range routeDocs {
@@ -117,7 +124,7 @@ func TestOpenAPIIsValid(t *testing.T) {
 		}
 	}
 	slices.Sort(actions)
-	if got, want := strings.Join(actions, " "), "demo.echo demo.rows demo.say snake.run"; got != want {
+	if got, want := strings.Join(actions, " "), "demo.echo demo.order demo.page demo.raw demo.rows demo.say snake.run"; got != want {
 		t.Errorf("actions = %s, want %s", got, want)
 	}
 	echo := document.Paths.Value("/invoke/demo.echo").Post
@@ -136,7 +143,7 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	t.Parallel()
 	w := serve(t, Limits{})
 	document := readOpenAPI(t, w, true)
-	for _, media := range []string{"text/html; charset=utf-8", "text/javascript; charset=utf-8", "text/plain; charset=utf-8"} {
+	for _, media := range []string{"text/html; charset=utf-8", "text/javascript; charset=utf-8", "text/plain; charset=utf-8", "text/markdown; charset=utf-8"} {
 		openapi3filter.RegisterBodyDecoder(strings.Split(media, ";")[0], openapi3filter.PlainBodyDecoder)
 	}
 	openapi3filter.RegisterBodyDecoder("application/problem+json", openapi3filter.JSONBodyDecoder)

@@ -10,13 +10,17 @@ import (
 	"github.com/hashicorp/go-multierror"
 
 	"attune/envcache"
+	"attune/gateway/delivery"
 	"attune/gateway/execution"
+	"attune/gateway/hook"
+	"attune/gateway/idempotency"
 	"attune/gateway/key"
 	"attune/gateway/limit"
 	"attune/gateway/pack"
 	"attune/gateway/queue"
 	"attune/gateway/schedule"
 	"attune/gateway/secret"
+	"attune/gateway/trace"
 )
 
 // Invoker runs actions.
@@ -107,6 +111,23 @@ type Secrets interface {
 	Delete(ctx context.Context, pack, name string) error
 }
 
+// Hooks takes the deliveries of webhooks, and tells about hooks. A
+// delivery.Receiver is one, whose errors are *execution.Error. Safe for
+// concurrent use.
+type Hooks interface {
+	Receive(ctx context.Context, key string, q delivery.Request) (delivery.Answer, error)
+	Challenge(ctx context.Context, key string, q delivery.Request) (delivery.Answer, error)
+
+	Address(ctx context.Context, h *pack.Hook) (hook.Address, error)
+	Rotate(ctx context.Context, h *pack.Hook, grace time.Duration) (hook.Address, error)
+	// Unready says why a hook can't take anything at present; nil = it can.
+	Unready(ctx context.Context, h *pack.Hook) error
+	Deliveries(ctx context.Context, h *pack.Hook, before string, limit int) (entries []hook.Entry, next string, err error)
+	Delivery(ctx context.Context, h *pack.Hook, id string) (hook.Entry, error)
+	Replay(ctx context.Context, h *pack.Hook, id string) (delivery.Answer, error)
+	Test(ctx context.Context, h *pack.Hook) (delivery.Answer, error)
+}
+
 // Keys keeps the API keys. A key.Keeper is one. Safe for concurrent use.
 type Keys interface {
 	// Ring is the present set of keys, from memory; nil while nobody knows.
@@ -139,10 +160,19 @@ type Health interface {
 
 // HealthCheck is the state of one thing that the gateway depends on.
 type HealthCheck struct {
-	Name     string `json:"name"`
-	OK       bool   `json:"ok"`
-	Required bool   `json:"required"` // not ready without it
-	Detail   string `json:"detail,omitempty"`
+	Name     string    `json:"name"`
+	OK       bool      `json:"ok"`
+	Required bool      `json:"required"` // not ready without it
+	Detail   string    `json:"detail,omitempty"`
+	Since    time.Time `json:"since,omitzero"` // when OK became what it is; filled in by the api
+}
+
+// Metrics counts requests and shows all metrics there are. Safe for concurrent use.
+type Metrics interface {
+	// Answered counts a request. The route is a pattern, empty if there was none.
+	Answered(method, route string, status int, took time.Duration)
+	// Expose writes all metrics as Prometheus reads them.
+	Expose() (contentType string, body []byte, err error)
 }
 
 // Options are what a Server needs. Invoker, Catalog, Environments, Registrar,
@@ -154,17 +184,22 @@ type Options struct {
 	Registrar    Registrar
 	Store        Store
 	Secrets      Secrets
+	Hooks        Hooks // nil = there are none
 	Keys         Keys
 	RequireKeys  bool          // also while there is no key
 	Anonymous    []key.Scope   // what needs no key where others do; of key.Invoke
 	Limiter      limit.Limiter // of the rates of keys and actions. Defaults to one in memory.
 	Schedules    Schedules
 	Queue        Queue
-	Health       Health        // nil = always ready unless draining
-	NewID        func() string // of executions and of requests; ULIDs
-	Logger       *slog.Logger  // Defaults to discarding.
-	Version      string        // Defaults to "dev".
-	BaseURL      string        // in examples, "https://functions.example.org". Defaults to the address listened on.
+	Callbacks    Callbacks         // nil = calls with a Callback-Url are refused
+	Idempotency  *idempotency.Keys // nil = calls with an Idempotency-Key are refused
+	Health       Health            // nil = always ready unless draining
+	Metrics      Metrics           // nil = nothing is counted, and there is no /metrics
+	Tracer       *trace.Tracer     // nil = requests are not drawn
+	NewID        func() string     // of executions and of requests; ULIDs
+	Logger       *slog.Logger      // Defaults to discarding.
+	Version      string            // Defaults to "dev".
+	BaseURL      string            // in examples, "https://functions.example.org". Defaults to the address listened on.
 	Limits       Limits
 }
 
@@ -179,6 +214,11 @@ type Limits struct {
 	IdleTimeout      time.Duration // between two requests. Defaults to 60 s.
 	ConnectionsPerIP int           // open at once; negative = no cap. Defaults to 1024.
 	Drain            time.Duration // how long Serve waits for running calls when it is told to stop. Defaults to 30 s.
+	// Settle is how long after the last answer requests are still told that the
+	// gateway stops: a client that keeps its connection sends its next one before it
+	// can know, and would meet a closed one. One that comes later finds it closed, as
+	// after any idle time. Defaults to 500 ms; negative = not at all.
+	Settle time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -195,6 +235,7 @@ func (o Options) withDefaults() Options {
 		IdleTimeout:      cmp.Or(o.Limits.IdleTimeout, 60*time.Second),
 		ConnectionsPerIP: cmp.Or(o.Limits.ConnectionsPerIP, 1024),
 		Drain:            cmp.Or(o.Limits.Drain, 30*time.Second),
+		Settle:           cmp.Or(o.Limits.Settle, 500*time.Millisecond),
 	}
 	return o
 }

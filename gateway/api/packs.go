@@ -80,6 +80,13 @@ func showPack(p *pack.Pack) packPayload {
 	for i, a := range p.Actions {
 		actions[i] = a.Ref.String()
 	}
+	var hooks, warnings []string
+	for _, h := range p.Hooks {
+		hooks = append(hooks, h.Ref.String())
+	}
+	for _, warning := range p.Warnings {
+		warnings = append(warnings, warning.Error())
+	}
 	return packPayload{
 		Ref:          string(p.Ref),
 		State:        state,
@@ -95,6 +102,8 @@ func showPack(p *pack.Pack) packPayload {
 		Network:      string(p.Network),
 		Limits:       p.Limits,
 		Actions:      actions,
+		Hooks:        hooks,
+		Warnings:     warnings,
 	}
 }
 

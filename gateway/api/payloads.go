@@ -43,7 +43,9 @@ type packPayload struct {
 	Network      string          `json:"network,omitempty"`
 	Limits       runtimes.Limits `json:"limits,omitzero"`
 	Actions      []string        `json:"actions,omitempty"`
+	Hooks        []string        `json:"hooks,omitempty"`
 	Faults       []string        `json:"faults,omitempty"`
+	Warnings     []string        `json:"warnings,omitempty"` // it is served all the same
 }
 
 // actionSummary is an action in a listing.
@@ -72,6 +74,13 @@ type actionPayload struct {
 	MaxConcurrency  int             `json:"max_concurrency,omitempty"`
 	Examples        []any           `json:"examples"`
 	Invoke          invocation      `json:"invoke"`
+	Routes          []ownRoute      `json:"routes"` // paths of its own
+}
+
+// ownRoute is a method and a path of an action's own.
+type ownRoute struct {
+	Method string `json:"method"`
+	Path   string `json:"path"` // "/p/shop/orders/:id"
 }
 
 // invocation says how to call an action.

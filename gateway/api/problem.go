@@ -16,6 +16,9 @@ import (
 	"attune/gateway/pack"
 )
 
+// mediaProblem is the media type of every error.
+const mediaProblem = "application/problem+json"
+
 // Codes of problems that only HTTP has; the others are package execution's.
 const (
 	codeInvalidRequest      = "invalid-request" // what isn't HTTP, or is ambiguous
@@ -43,74 +46,18 @@ const (
 	codeNoSecretsKey        = "no-secrets-key"
 	codeEnded               = "execution-ended"
 	codeElsewhere           = "execution-elsewhere"
+	codeInvalidEvent        = "invalid-event"
+	codeOutcomeUnknown      = "outcome-unknown"
+	codeAnswerNotKept       = "answer-not-kept"
+	codeKeyReused           = "idempotency-key-reuse"
 	codeAlreadyExists       = "already-exists"
 	codeInPack              = "in-pack"
-	codeNotEnded            = "execution-not-ended"
 	codeNothingKept         = "execution-not-kept"
 	codeInvalidMessage      = "invalid-message"
 )
 
-// kind is what all problems of one code have in common.
-type kind struct {
-	status int
-	title  string
-}
-
-// kinds is every problem that there is.
-var kinds = map[string]kind{
-	codeInvalidRequest:      {400, "The request is not well-formed HTTP"},
-	codeInvalidQuery:        {400, "The query is not valid"},
-	codeInvalidHeader:       {400, "A header is not valid"},
-	codeInvalidMessage:      {400, "The message is not one of the Model Context Protocol"},
-	codeUnauthenticated:     {401, "The caller is not known"},
-	codeForbidden:           {403, "The request is not allowed"},
-	codeMethodNotAllowed:    {405, "The resource does not have this method"},
-	codeNotAcceptable:       {406, "The result has none of the media types that are accepted"},
-	codeRequestTimeout:      {408, "The request did not arrive in time"},
-	codeLastAdminKey:        {409, "The API key is the last one of an administrator"},
-	codeNoGeneration:        {409, "The environment has no such generation"},
-	codeAlreadyRegistered:   {409, "The pack is registered already"},
-	codeNoSecretsKey:        {409, "The gateway has no key for secrets"},
-	codeEnded:               {409, "The execution has ended"},
-	codeElsewhere:           {409, "The execution runs on another gateway"},
-	codeAlreadyExists:       {409, "There is one of that ref already"},
-	codeInPack:              {409, "The resource is a file of its pack"},
-	codeNotEnded:            {409, "The execution has not ended"},
-	codeNothingKept:         {409, "The execution's parameters were not kept"},
-	codeBodyTooLarge:        {413, "The body is too large"},
-	codeURITooLong:          {414, "The URI is too long"},
-	codeMediaType:           {415, "The body has an unsupported media type"},
-	codeEncoding:            {415, "The body has an unsupported encoding"},
-	codeExpectation:         {417, "The expectation can't be met"},
-	codeInvalidPack:         {422, "The pack is not valid"},
-	codeRateLimited:         {429, "There are too many requests"},
-	codeHeadersTooLarge:     {431, "The headers are too large"},
-	codeUnknownMethod:       {501, "The method is unknown"},
-	codeNotReady:            {503, "The gateway is not ready"},
-	codeUnsupportedProtocol: {505, "The protocol version is not supported"},
-
-	execution.CodeInvalidRef:         {400, "The reference is not valid"},
-	execution.CodeInvalidJSON:        {400, "The body is not valid JSON"},
-	execution.CodeNotFound:           {404, "There is no such resource"},
-	execution.CodeInvalidParameters:  {422, "The parameters are not valid"},
-	execution.CodeLimitExceeded:      {422, "A limit is exceeded"},
-	execution.CodeCancelled:          {499, "The call was cancelled"},
-	execution.CodeInternal:           {500, "The gateway has a fault"},
-	execution.CodeActionFailed:       {502, "The action failed"},
-	execution.CodeBadOutput:          {502, "The action's output is not valid"},
-	execution.CodeResultTooLarge:     {502, "The action's result is too large"},
-	execution.CodeOutOfMemory:        {502, "The action ran out of memory"},
-	execution.CodeInstanceLost:       {502, "The action's instance was lost"},
-	execution.CodeEnvironmentBuild:   {503, "The environment is being built"},
-	execution.CodeEnvironmentFailed:  {503, "The environment could not be built"},
-	execution.CodeOverloaded:         {503, "The gateway is overloaded"},
-	execution.CodeEngineUnavailable:  {503, "The container engine does not answer"},
-	execution.CodeStateUnavailable:   {503, "The gateway's state does not answer"},
-	execution.CodeSecretsUnreadable:  {503, "A stored secret can't be read"},
-	execution.CodeDraining:           {503, "The gateway is stopping"},
-	execution.CodeTimedOut:           {504, "The call took too long"},
-	execution.CodeEnvironmentStorage: {507, "There is no space for the environment"},
-}
+// StatusOf is the status of the problem of a code; 0 = there is none.
+func StatusOf(code string) int { return kinds[code].status }
 
 // Problem is the body of every error: RFC 9457 with our extensions.
 type Problem struct {
@@ -180,7 +127,7 @@ func (s *Server) problem(call *call, err error) *Problem {
 	case errors.As(err, &failure) && kinds[failure.Code] != kind{}:
 		s.logFailure(call, failure)
 	case errors.As(err, &routing) && routing.Code == fiber.StatusNotFound:
-		failure = refuse(execution.CodeNotFound, "there is nothing at this path")
+		failure = refuse(execution.CodeNotFound, nothingHere)
 	case errors.As(err, &routing) && routing.Code == fiber.StatusMethodNotAllowed:
 		failure = refuse(codeMethodNotAllowed, "the Allow header lists the methods that there are")
 	default:
@@ -188,7 +135,13 @@ func (s *Server) problem(call *call, err error) *Problem {
 		failure = refuse(execution.CodeInternal, "the gateway's log has the cause, under the ID in instance")
 		failure.Phase = call.phase()
 	}
+	return describe(call, failure)
+}
+
+// describe is the problem of a failure with a known code.
+func describe(call *call, failure *execution.Error) *Problem {
 	kind := kinds[failure.Code]
+	call.problem = failure.Code
 	problem := &Problem{
 		Type:      "/problems/" + failure.Code,
 		Title:     kind.title,
@@ -236,7 +189,7 @@ func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, problem *Problem) {
 	}
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(problem.Status)
-	ctx.SetContentType("application/problem+json")
+	ctx.SetContentType(mediaProblem)
 	if problem.Type == "/problems/"+codeUnauthenticated {
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -86,23 +85,4 @@ func TestStoreAwayIsRetryableAndQuiet(t *testing.T) {
 	}
 	w.store.fail(nil)
 	w.works(t)
-}
-
-func TestReadinessFollowsRequiredChecks(t *testing.T) {
-	t.Parallel()
-	w := serve(t, Limits{})
-	w.health.report(HealthCheck{Name: "redis", OK: false, Detail: "not configured"}, HealthCheck{Name: "engine", OK: true, Required: true})
-	if response, body := w.do(t, "GET", "/readyz", ""); response.StatusCode != http.StatusOK || !strings.Contains(body, `"name":"redis"`) {
-		t.Errorf("GET /readyz = %d %s, want 200 although something optional fails", response.StatusCode, body)
-	}
-	w.health.report(HealthCheck{Name: "engine", OK: false, Required: true, Detail: "does not answer"})
-	a := w.raw(t, "GET /readyz HTTP/1.1\r\n"+host+"\r\n")
-	a.refused(t, 503, "not-ready", true)
-	want := []HealthCheck{{Name: "engine", Required: true, Detail: "does not answer"}}
-	if diff := cmp.Diff(want, a.problem.Checks); diff != "" {
-		t.Errorf("checks (-want +got):\n%s", diff)
-	}
-	if response, _ := w.do(t, "GET", "/healthz", ""); response.StatusCode != http.StatusOK {
-		t.Errorf("GET /healthz = %d, want 200: the program is alive", response.StatusCode)
-	}
 }

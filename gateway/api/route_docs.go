@@ -1,11 +1,12 @@
 package api
 
 import (
+	"maps"
+
 	"attune/envcache"
 	"attune/gateway/execution"
 	"attune/gateway/key"
 	"attune/gateway/openapi"
-	"attune/gateway/schedule"
 	"attune/gateway/secret"
 )
 
@@ -32,8 +33,6 @@ const (
 	tagExecutions   = "executions"
 	tagSecrets      = "secrets"
 	tagKeys         = "keys"
-	tagDead         = "dead letters"
-	tagSchedules    = "schedules"
 )
 
 // answersJSON is one answer of JSON.
@@ -49,9 +48,6 @@ var (
 	environmentAnswer = answersJSON(200, envcache.Status{})
 	buildAnswer       = answersJSON(202, envcache.Status{}, "Location")
 
-	queuedAnswer   = answersJSON(201, execution.Execution{}, "Location", "Attune-Execution-Id")
-	scheduleAnswer = answersJSON(200, schedule.Entry{})
-
 	noMembers = openapi.Object{"type": "object", "additionalProperties": false}
 
 	keyOrder = members(openapi.Object{
@@ -64,18 +60,8 @@ var (
 		"max_concurrent": openapi.Object{"type": "integer", "minimum": 0, "description": "Calls that run at once; 0 = not bounded."},
 	}, "name", "scopes")
 
-	scheduleOrder = members(openapi.Object{
-		"ref":        openapi.Object{"type": "string", "pattern": actionPattern, "description": "pack.name"},
-		"action":     described("string", "An action of the same pack."),
-		"cron":       described("string", "Five fields, or @daily and the like; this or every."),
-		"every":      described("string", "A duration; this or cron."),
-		"timezone":   described("string", "Of the IANA database; UTC where there is none."),
-		"jitter":     described("string", "Each time is put off by up to so much."),
-		"misfire":    openapi.Object{"type": "string", "enum": []any{"skip", "once"}},
-		"overlap":    openapi.Object{"type": "string", "enum": []any{"allow", "skip", "replace"}},
-		"parameters": openapi.Object{"type": "object"},
-		"enabled":    described("boolean", "Whether it runs."),
-	}, "ref", "action")
+	// problemMedia are the forms of a problem's page.
+	problemMedia = []string{"application/json", "text/html; charset=utf-8", "text/markdown; charset=utf-8"}
 
 	// changeProblems are those of every body that changes something.
 	changeProblems = []string{
@@ -84,13 +70,8 @@ var (
 	environmentProblems = append([]string{
 		codeNoGeneration, execution.CodeOverloaded, execution.CodeEngineUnavailable, execution.CodeEnvironmentStorage,
 	}, changeProblems...)
-	// queueProblems are those of a job that is to be stored.
-	queueProblems = append([]string{
-		execution.CodeOverloaded, execution.CodeStateUnavailable, execution.CodeSecretsUnreadable, codeNoSecretsKey,
-	}, changeProblems...)
-	scheduleProblems = append([]string{execution.CodeStateUnavailable}, changeProblems...)
-	refProblems      = []string{execution.CodeInvalidRef}
-	storeProblems    = []string{execution.CodeInvalidRef, execution.CodeStateUnavailable}
+	refProblems   = []string{execution.CodeInvalidRef}
+	storeProblems = []string{execution.CodeInvalidRef, execution.CodeStateUnavailable}
 )
 
 // members is the schema of a body with these members, which may have no others.
@@ -106,7 +87,18 @@ func described(kind, detail string) openapi.Object {
 	return openapi.Object{"type": kind, "description": detail}
 }
 
-var routeDocs = map[string]routeDoc{
+// routeDocs are those of all routes, by method and pattern.
+var routeDocs = joined(servingDocs, laterDocs, hookDocs)
+
+func joined(parts ...map[string]routeDoc) map[string]routeDoc {
+	all := map[string]routeDoc{}
+	for _, part := range parts {
+		maps.Copy(all, part)
+	}
+	return all
+}
+
+var servingDocs = map[string]routeDoc{
 	"GET /": {tag: tagOperations, summary: "What answers here", answers: answersJSON(200, indexPayload{})},
 	"GET /healthz": {tag: tagOperations, summary: "Alive", answers: answersJSON(200, healthPayload{}),
 		detail: "Answers as long as the program does, also while it drains."},
@@ -117,9 +109,7 @@ var routeDocs = map[string]routeDoc{
 		detail: "Every action also has an operation of its own in this document, with its schemas. " +
 			"The answer is the result in its own media type; " + mediaEvents + " or " + mediaLines + " in Accept ask for events as they happen.",
 		answers: []openapi.Answer{{Status: 200, Detail: "The result.", Media: []string{"*/*"}, Body: openapi.Object{},
-			Headers: []string{"Attune-Execution-Id", "Server-Timing"}},
-			{Status: 202, Detail: "It is stored, and will run; where it stands is at Location.", Media: []string{"application/json"},
-				Body: execution.Execution{}, Headers: []string{"Location", "Attune-Execution-Id", "Preference-Applied"}}},
+			Headers: []string{"Attune-Execution-Id", "Server-Timing"}}, acceptedLater},
 		problems: append(openapi.ActionProblems(), refProblems...)},
 	"POST /mcp": {tag: tagInvoke, summary: "Actions as tools of the Model Context Protocol",
 		detail: "Streamable HTTP without sessions: one JSON-RPC message, answered in JSON, or in server-sent events where a call asks for progress.",
@@ -143,6 +133,13 @@ var routeDocs = map[string]routeDoc{
 		answers: []openapi.Answer{{Status: 200, Media: []string{"text/html; charset=utf-8"}}}},
 	"GET /docs/:file": {tag: tagOperations, summary: "A part of that page", problems: refProblems,
 		answers: []openapi.Answer{{Status: 200, Media: []string{"text/javascript; charset=utf-8", "text/css; charset=utf-8"}}}},
+
+	"GET /metrics": {tag: tagOperations, summary: "Metrics for Prometheus", problems: []string{execution.CodeNotFound},
+		answers: []openapi.Answer{{Status: 200, Media: []string{"text/plain; version=0.0.4; charset=utf-8"}}}},
+	"GET /problems": {tag: tagOperations, summary: "Every problem that there is",
+		answers: []openapi.Answer{{Status: 200, Media: problemMedia, Body: openapi.Object{}}}},
+	"GET /problems/:slug": {tag: tagOperations, summary: "What a problem means, and what to do", problems: refProblems,
+		answers: []openapi.Answer{{Status: 200, Media: problemMedia, Body: openapi.Object{}}}},
 
 	"GET /api/v1/packs": {tag: tagPacks, summary: "All packs, the broken ones with their faults", answers: answersJSON(200, page[packPayload]{})},
 	"POST /api/v1/packs/register": {tag: tagPacks, summary: "Take a pack in, or read it again",
@@ -209,34 +206,4 @@ var routeDocs = map[string]routeDoc{
 			{Status: 202, Detail: "It is being killed.", Media: []string{"application/json"}, Body: execution.Execution{}},
 		},
 		problems: append([]string{codeEnded, codeElsewhere, execution.CodeStateUnavailable}, changeProblems...)},
-	"POST /api/v1/executions/execute": {tag: tagExecutions, summary: "Run an action asynchronously", answers: queuedAnswer,
-		detail: "As `POST /invoke/{ref}` with `Prefer: respond-async`.",
-		body: members(openapi.Object{
-			"action_ref": openapi.Object{"type": "string", "pattern": actionPattern},
-			"parameters": openapi.Object{"type": "object"},
-			"timeout":    described("string", "The execution's limit: seconds, or a duration."),
-			"delay":      described("string", "Not before so much time has passed: seconds, or a duration."),
-			"priority":   openapi.Object{"type": "string", "enum": []any{"high", "normal", "low", ""}},
-		}, "action_ref"), problems: queueProblems},
-	"POST /api/v1/executions/:id/retry": {tag: tagExecutions, summary: "Run it again", answers: queuedAnswer, body: noMembers,
-		detail:   "Another execution with the parameters of an asynchronous one that has ended without success.",
-		problems: append([]string{codeNotEnded, codeNothingKept}, queueProblems...)},
-
-	"GET /api/v1/dead":     {tag: tagDead, summary: "Executions whose attempts are spent", answers: answersJSON(200, page[letterPayload]{}), problems: []string{execution.CodeStateUnavailable}},
-	"GET /api/v1/dead/:id": {tag: tagDead, summary: "One of them, with its parameters", answers: answersJSON(200, letterPayload{}), problems: storeProblems},
-	"POST /api/v1/dead/:id/redrive": {tag: tagDead, summary: "Try it again", answers: queuedAnswer, body: noMembers,
-		detail: "Another execution is made of the dead letter, which is gone then.", problems: queueProblems},
-	"DELETE /api/v1/dead/:id": {tag: tagDead, summary: "Forget it", answers: noAnswer, detail: "The record of its execution stays.",
-		problems: scheduleProblems},
-
-	"GET /api/v1/schedules": {tag: tagSchedules, summary: "All schedules", answers: answersJSON(200, page[schedule.Entry]{}), problems: []string{execution.CodeStateUnavailable}},
-	"POST /api/v1/schedules": {tag: tagSchedules, summary: "Store a schedule", answers: answersJSON(201, schedule.Entry{}, "Location"), body: scheduleOrder,
-		problems: append([]string{codeAlreadyExists, execution.CodeLimitExceeded, codeBodyTooLarge}, scheduleProblems...)},
-	"GET /api/v1/schedules/:ref": {tag: tagSchedules, summary: "One schedule, with its next times and its last", answers: scheduleAnswer, problems: storeProblems},
-	"DELETE /api/v1/schedules/:ref": {tag: tagSchedules, summary: "Forget a stored schedule", answers: noAnswer,
-		problems: append([]string{codeInPack}, scheduleProblems...)},
-	"POST /api/v1/schedules/:ref/run": {tag: tagSchedules, summary: "Run its action now", body: noMembers,
-		answers: answersJSON(202, execution.Execution{}, "Location", "Attune-Execution-Id"), problems: queueProblems},
-	"POST /api/v1/schedules/:ref/pause":  {tag: tagSchedules, summary: "Stop a schedule", answers: scheduleAnswer, body: noMembers, problems: scheduleProblems},
-	"POST /api/v1/schedules/:ref/resume": {tag: tagSchedules, summary: "Let a schedule go on", answers: scheduleAnswer, body: noMembers, problems: scheduleProblems},
 }

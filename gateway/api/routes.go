@@ -13,13 +13,14 @@ import (
 
 // route is one line of the table below.
 type route struct {
-	method  string // GET is also HEAD
-	pattern string
-	handle  func(*fiber.Ctx, *call) error
-	verb    string   // what a key must be allowed somewhere; the handler asks for its resource by allow. Empty = open to all
-	own     bool     // open, too, to a key that may call actions: for the executions that it has asked for itself
-	query   []string // the parameters that it has; any other is refused
-	health  bool     // answers while draining, logged at debug level
+	method    string // GET is also HEAD
+	pattern   string
+	handle    func(*fiber.Ctx, *call) error
+	verb      string   // what a key must be allowed somewhere; the handler asks for its resource by allow. Empty = open to all
+	own       bool     // open, too, to a key that may call actions: for the executions that it has asked for itself
+	query     []string // the parameters that it has; any other is refused
+	openQuery bool     // any parameter, any number of times: the handler sees to them
+	health    bool     // answers while draining, logged at debug level
 }
 
 // changes tells whether a route is for operators, who are trusted with more than
@@ -30,10 +31,16 @@ func (r route) changes() bool {
 
 // routes is everything that the gateway answers.
 func (s *Server) routes() []route {
-	return []route{
+	table := []route{
 		{method: "GET", pattern: "/", handle: s.index},
 		{method: "GET", pattern: "/healthz", handle: s.alive, health: true},
 		{method: "GET", pattern: "/readyz", handle: s.ready, health: true},
+		{method: "GET", pattern: "/metrics", verb: key.Read, handle: s.metrics, health: true},
+		{method: "GET", pattern: "/problems", handle: s.listProblems},
+		{method: "GET", pattern: "/problems/:slug", handle: s.showProblem},
+
+		{method: "POST", pattern: "/hooks/:key", handle: s.receiveHook, openQuery: true},
+		{method: "GET", pattern: "/hooks/:key", handle: s.challengeHook, openQuery: true},
 
 		{method: "POST", pattern: "/invoke/:ref", verb: key.Invoke, handle: s.invoke, query: []string{"timeout", "stream", "delay", "priority"}},
 
@@ -64,6 +71,14 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/rollback", verb: key.Operate, handle: s.rollbackEnvironment},
 		{method: "POST", pattern: "/api/v1/environments/:pack/:runtime/verify", verb: key.Operate, handle: s.verifyEnvironment},
 
+		{method: "GET", pattern: "/api/v1/hooks", verb: key.Read, handle: s.listHooks},
+		{method: "GET", pattern: "/api/v1/hooks/:ref", verb: key.Read, handle: s.showHook},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/rotate", verb: key.Operate, handle: s.rotateHook},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/test", verb: key.Operate, handle: s.testHook},
+		{method: "GET", pattern: "/api/v1/hooks/:ref/deliveries", verb: key.Read, handle: s.listDeliveries, query: []string{"cursor", "limit"}},
+		{method: "GET", pattern: "/api/v1/hooks/:ref/deliveries/:id", verb: key.Operate, handle: s.showDelivery},
+		{method: "POST", pattern: "/api/v1/hooks/:ref/deliveries/:id/replay", verb: key.Operate, handle: s.replayDelivery},
+
 		{method: "GET", pattern: "/api/v1/keys", verb: key.AdminVerb, handle: s.listKeys},
 		{method: "POST", pattern: "/api/v1/keys", verb: key.AdminVerb, handle: s.createKey},
 		{method: "DELETE", pattern: "/api/v1/keys/:id", verb: key.AdminVerb, handle: s.revokeKey},
@@ -90,6 +105,7 @@ func (s *Server) routes() []route {
 		{method: "POST", pattern: "/api/v1/schedules/:ref/pause", verb: key.Operate, handle: s.pauseSchedule},
 		{method: "POST", pattern: "/api/v1/schedules/:ref/resume", verb: key.Operate, handle: s.resumeSchedule},
 	}
+	return append(table, s.ownRoutes(key.Invoke)...)
 }
 
 // register puts the table into the router.
@@ -109,6 +125,7 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 	call := callOf(c.Context())
 	call.route, call.quiet, call.changes = r.pattern, r.health, r.changes()
 	if !r.health {
+		s.place(c.Context(), call)
 		if err := s.admit(); err != nil {
 			return err
 		}
@@ -127,7 +144,7 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 	if err := s.authorize(c.Context(), call, r); err != nil {
 		return err
 	}
-	query, err := readQuery(c.Context(), r.query)
+	query, err := readQuery(c.Context(), r)
 	if err != nil {
 		return err
 	}
@@ -135,8 +152,9 @@ func (s *Server) answer(c *fiber.Ctx, r route) error {
 	return r.handle(c, call)
 }
 
-// readQuery parses a query of known parameters, each at most once.
-func readQuery(ctx *fasthttp.RequestCtx, known []string) (url.Values, error) {
+// readQuery parses a query of known parameters, each at most once, unless the
+// route has an open one.
+func readQuery(ctx *fasthttp.RequestCtx, r route) (url.Values, error) {
 	if len(ctx.URI().QueryString()) == 0 {
 		return nil, nil // readable, as it is
 	}
@@ -144,8 +162,11 @@ func readQuery(ctx *fasthttp.RequestCtx, known []string) (url.Values, error) {
 	if err != nil {
 		return nil, refuse(codeInvalidQuery, "the query is not form-encoded")
 	}
+	if r.openQuery {
+		return query, nil
+	}
 	for name, values := range query {
-		if !slices.Contains(known, name) {
+		if !slices.Contains(r.query, name) {
 			return nil, refuse(codeInvalidQuery, "the query has a parameter that this resource does not have")
 		}
 		if len(values) > 1 {

@@ -23,6 +23,8 @@ type routeRow struct {
 	status int    // 0 = 200
 	again  int    // the second time; 0 = the same
 	stream bool   // the answer does not end
+	asks   bool   // there is no answer without the query
+	any    bool   // its query may have any parameter
 }
 
 const (
@@ -35,6 +37,9 @@ var routeRows = map[string]routeRow{
 	"GET /":                          {target: "/", media: jsonMedia, has: `"version":"1.2.3"`},
 	"GET /healthz":                   {target: "/healthz", media: jsonMedia, has: `"status":"ok"`},
 	"GET /readyz":                    {target: "/readyz", media: jsonMedia, has: `"status":"ready"`},
+	"GET /metrics":                   {target: "/metrics", media: "text/plain; version=0.0.4; charset=utf-8", has: "attune_build_info"},
+	"GET /problems":                  {target: "/problems", media: "text/markdown; charset=utf-8", has: "`action-failed`, status 502"},
+	"GET /problems/:slug":            {target: "/problems/not-found", media: "text/markdown; charset=utf-8", has: "# There is no such resource"},
 	"POST /invoke/:ref":              {target: "/invoke/demo.echo", query: "timeout=5", media: jsonMedia, has: `{}`},
 	"POST /mcp":                      {target: "/mcp", media: jsonMedia, has: `"result":{}`, body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`},
 	"GET /openapi.json":              {target: "/openapi.json", media: jsonMedia, has: `"/invoke/demo.echo":`},
@@ -64,7 +69,22 @@ var routeRows = map[string]routeRow{
 	"POST /api/v1/environments/:pack/:runtime/rollback": {target: demoEnv + "/rollback", media: jsonMedia, has: `"rolled_back":true`,
 		body: `{"digest":"` + firstDigest + `"}`},
 	"POST /api/v1/environments/:pack/:runtime/verify": {target: demoEnv + "/verify", media: jsonMedia, has: `"ok":true`},
-	"GET /api/v1/keys": {target: "/api/v1/keys", media: jsonMedia, has: `"items":[]`},
+	"GET /p/:pack/*":    {target: "/p/demo/orders/7", query: "tag=a&tag=b", media: jsonMedia, has: `"id":7`},
+	"POST /p/:pack/*":   {target: "/p/demo/orders/7", query: "tag=a", media: jsonMedia, has: `"id":7`},
+	"PUT /p/:pack/*":    {target: "/p/demo/orders/7", media: jsonMedia, has: `"id":7`},
+	"PATCH /p/:pack/*":  {target: "/p/demo/orders/7", media: jsonMedia, has: `"id":7`},
+	"DELETE /p/:pack/*": {target: "/p/demo/orders/7", media: jsonMedia, has: `"id":7`},
+	"POST /hooks/:key":  {target: "/hooks/" + openKey, media: jsonMedia, has: `"duplicate":false`, body: `{"name":"Ada"}`, status: 202, any: true},
+	"GET /hooks/:key": {target: "/hooks/" + metaKey, media: textMedia, has: "1158201444", asks: true, any: true,
+		query: "hub.mode=subscribe&hub.verify_token=a+verify+token&hub.challenge=1158201444"},
+	"GET /api/v1/hooks":                             {target: "/api/v1/hooks", media: jsonMedia, has: `"ref":"demo.github"`},
+	"GET /api/v1/hooks/:ref":                        {target: "/api/v1/hooks/demo.github", media: jsonMedia, has: `"url":"http://127.0.0.1:`},
+	"POST /api/v1/hooks/:ref/rotate":                {target: "/api/v1/hooks/demo.off/rotate", media: jsonMedia, has: `"previous_url":"http`, body: `{"grace":"1h"}`},
+	"POST /api/v1/hooks/:ref/test":                  {target: "/api/v1/hooks/demo.stripe/test", media: jsonMedia, has: `"delivery_id":"test-`, status: 202},
+	"GET /api/v1/hooks/:ref/deliveries":             {target: "/api/v1/hooks/demo.github/deliveries", query: "limit=1&cursor=" + unknownExecution, media: jsonMedia, has: `"outcome":"accepted"`},
+	"GET /api/v1/hooks/:ref/deliveries/:id":         {target: "/api/v1/hooks/demo.github/deliveries/" + knownExecution, media: jsonMedia, has: `"body":"{\"name\":\"Ada\"}"`},
+	"POST /api/v1/hooks/:ref/deliveries/:id/replay": {target: "/api/v1/hooks/demo.github/deliveries/" + knownExecution + "/replay", media: jsonMedia, has: `"execution_id":"0`, status: 202},
+	"GET /api/v1/keys":                              {target: "/api/v1/keys", media: jsonMedia, has: `"items":[]`},
 	"POST /api/v1/keys": {target: "/api/v1/keys", media: jsonMedia, has: `"token":"attune_`, status: 201,
 		body: `{"name":"ops","scopes":["admin"]}`},
 	"DELETE /api/v1/keys/:id":    {target: "/api/v1/keys/" + knownKey, status: 204},
@@ -118,7 +138,7 @@ func TestEveryRouteAnswers(t *testing.T) {
 	for name, row := range routeRows {
 		method, _, _ := strings.Cut(name, " ")
 		for i, target := range []string{row.target, row.target + "?" + row.query} {
-			if row.stream {
+			if row.stream || row.asks && i == 0 {
 				continue // see watch_test.go
 			}
 			status := cmp.Or(row.status, http.StatusOK)
@@ -141,7 +161,11 @@ func TestEveryRouteAnswers(t *testing.T) {
 		if method != http.MethodGet {
 			continue
 		}
-		response, body := w.do(t, "HEAD", row.target, "")
+		target := row.target
+		if row.asks {
+			target += "?" + row.query
+		}
+		response, body := w.do(t, "HEAD", target, "")
 		if response.StatusCode != http.StatusOK || body != "" || (response.ContentLength <= 0) != row.stream {
 			t.Errorf("HEAD %s = %d, %d bytes of %d, want 200 and the length alone", row.target, response.StatusCode, len(body), response.ContentLength)
 		}
@@ -154,6 +178,10 @@ func TestBadInputOnEveryRoute(t *testing.T) {
 	for _, name := range registered(w) {
 		row := routeRows[name]
 		method, pattern, _ := strings.Cut(name, " ")
+		wrong := "PATCH"
+		if pattern == ownPattern { // which has that
+			wrong = "CONNECT"
+		}
 		line := func(target string) string { return method + " " + target + " HTTP/1.1\r\n" }
 		tests := []struct {
 			name    string
@@ -166,7 +194,7 @@ func TestBadInputOnEveryRoute(t *testing.T) {
 			{"two Hosts", line(row.target) + host + "Host: " + canary + "\r\n\r\n", 400, "invalid-header", false},
 			{"bare LF", line(row.target) + host + "A: b\n\r\n", 400, "invalid-request", false},
 			{"length and chunked", line(row.target) + host + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "invalid-request", false},
-			{"wrong method", "PATCH " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
+			{"wrong method", wrong + " " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
 			{"QUERY", "QUERY " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
 			{"TRACE", "TRACE " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 405, "method-not-allowed", true},
 			{"unknown method", canary + " " + row.target + " HTTP/1.1\r\n" + host + "\r\n", 501, "unknown-method", true},
@@ -190,6 +218,9 @@ func TestBadInputOnEveryRoute(t *testing.T) {
 			}
 		}
 		for _, test := range tests {
+			if row.any && slices.Contains([]string{"unknown parameter", "query with a bracket", "repeated parameter", "1,000 parameters"}, test.name) {
+				continue
+			}
 			t.Run(name+"/"+test.name, func(t *testing.T) {
 				a := w.raw(t, test.request)
 				a.refused(t, test.status, test.slug, test.kept)
@@ -213,7 +244,7 @@ var badRefs = []string{
 func TestBadRefsOnEveryRoute(t *testing.T) {
 	t.Parallel()
 	w := serve(t, Limits{})
-	good := map[string]string{":ref": "demo.echo", ":pack": "demo", ":runtime": "python", ":id": knownExecution}
+	good := map[string]string{":ref": "demo.echo", ":pack": "demo", ":runtime": "python", ":id": knownExecution, ":key": openKey, ":slug": "not-found"}
 	for _, name := range registered(w) {
 		method, pattern, _ := strings.Cut(name, " ")
 		segments := strings.Split(pattern, "/")

@@ -40,9 +40,11 @@ type Server struct {
 	http     *fasthttp.Server        // Fiber's, with our handlers around it
 	listener *listener
 	gate     *gate
-	leave    func() // gate.leave, made once
 	tools    *mcp.Handler
 	openapi  documents
+	health   *health
+	made     time.Time // now
+	leave    func()    // gate.leave, made once
 
 	anonymous key.Key // what everybody may do where a key is needed for the rest
 	slots     limit.Slots
@@ -63,6 +65,7 @@ func New(options Options) (*Server, error) {
 	s.tools = mcp.New(s.Version, s.Logger)
 	s.anonymous.Scopes = s.Anonymous
 	s.base, s.stop = context.WithCancelCause(context.Background())
+	s.health, s.made = newHealth(s.Health, s.base), time.Now().UTC()
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "attune",
 		Immutable:                    true, // strings from Fiber outlive the request
@@ -154,6 +157,16 @@ func (s *Server) Serve(ctx context.Context) error {
 // Calling it some seconds before Shutdown lets a load balancer look elsewhere.
 func (s *Server) Drain() { s.gate.shut() }
 
+// answerOn waits until Limits.Settle has passed since the last answer, or for ctx.
+func (s *Server) answerOn(ctx context.Context) {
+	rest := time.NewTimer(s.Limits.Settle - time.Since(s.gate.lastLeft()))
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-ctx.Done():
+	}
+}
+
 // Shutdown drains, waits for running calls until ctx ends, cancels those that
 // are left, and closes every connection. The port stays open to the end, so
 // that a new call is told 503 instead of being refused.
@@ -170,10 +183,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		case <-time.After(2 * time.Second): // for a cancelled call to be answered
 		}
 	}
-	s.stop(errDrained)
 	if s.listener == nil {
+		s.stop(errDrained)
 		return cut
 	}
+	s.answerOn(ctx)
+	s.stop(errDrained)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	s.listener.closeUnused()

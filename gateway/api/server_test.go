@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -14,7 +15,9 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"attune/gateway/delivery/deliverytest"
 	"attune/gateway/execution"
+	"attune/gateway/metrics"
 	"attune/gateway/pack"
 	"attune/runtimes"
 )
@@ -27,6 +30,7 @@ type world struct {
 	registrar    *fakeRegistrar
 	store        *fakeStore
 	secrets      *fakeSecrets
+	hooks        *hookWorld
 	keys         *fakeKeys
 	queue        *fakeQueue
 	health       *fakeHealth
@@ -38,6 +42,7 @@ type world struct {
 // serve starts a server that ends with the test; its options may be changed.
 func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 	t.Helper()
+	limits.Settle = cmp.Or(limits.Settle, -1) // hundreds of servers are stopped
 	catalog := testCatalog(t)
 	w := &world{
 		invoker:      &fakeInvoker{catalog: catalog},
@@ -45,12 +50,14 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		registrar:    &fakeRegistrar{catalog: catalog},
 		store:        &fakeStore{live: execution.NewLive(), ended: map[string]*execution.Execution{}},
 		secrets:      &fakeSecrets{},
+		hooks:        newHookWorld(t, catalog),
 		keys:         &fakeKeys{},
 		health:       &fakeHealth{},
 		log:          &syncBuffer{},
 		client:       &http.Client{Transport: &http.Transport{DisableCompression: true}},
 		served:       make(chan error, 1),
 	}
+	registry := metrics.New("1.2.3")
 	w.queue = &fakeQueue{invoker: w.invoker, store: w.store}
 	options := Options{
 		Invoker:      w.invoker,
@@ -59,14 +66,19 @@ func serve(t testing.TB, limits Limits, change ...func(*Options)) *world {
 		Registrar:    w.registrar,
 		Store:        w.store,
 		Secrets:      w.secrets,
+		Hooks:        w.hooks.receiver(t, w.invoker, catalog),
 		Keys:         w.keys,
 		Schedules:    newFakeSchedules(catalog),
 		Queue:        w.queue,
 		Health:       w.health,
-		NewID:        func() string { return ulid.Make().String() },
-		Logger:       slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Version:      "1.2.3",
-		Limits:       limits,
+		Metrics: struct {
+			*metrics.Requests
+			*metrics.Registry
+		}{metrics.NewRequests(registry), registry},
+		NewID:   func() string { return ulid.Make().String() },
+		Logger:  slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Version: "1.2.3",
+		Limits:  limits,
 	}
 	for _, f := range change {
 		f(&options)
@@ -120,7 +132,7 @@ func (w *world) do(t *testing.T, method, target, body string, header ...string) 
 func testCatalog(t testing.TB) *pack.Catalog {
 	t.Helper()
 	dir := t.TempDir()
-	for name, content := range map[string]string{
+	files := map[string]string{
 		"asleep/pack.yaml":        "ref: asleep\nversion: 1.0.0\nenabled: false\n",
 		"asleep/actions/nap.yaml": "ref: asleep.nap\nrunner_type: shell\nentry_point: nap.sh\noutput_format: json\n",
 		"asleep/actions/nap.sh":   "#!/bin/sh\n",
@@ -131,10 +143,19 @@ func testCatalog(t testing.TB) *pack.Catalog {
 		"demo/actions/rows.yaml":  "ref: demo.rows\nrunner_type: shell\nentry_point: echo.sh\noutput_format: jsonl\n",
 		"demo/actions/off.yaml":   "ref: demo.off\nrunner_type: shell\nentry_point: echo.sh\noutput_format: json\nenabled: false\n",
 		"demo/actions/echo.sh":    "#!/bin/sh\ncat\n",
+		"demo/actions/order.yaml": orderAction,
+		"demo/actions/page.yaml":  pageAction,
+		"demo/actions/raw.yaml":   "ref: demo.raw\nentry_point: echo.sh\nparameters:\n  note: {type: string}\nhttp:\n  - {method: POST, path: /notes, body: text, body_parameter: note}\n  - {method: POST, path: /files, body: base64, body_parameter: note}\n",
 		"snake/pack.yaml":         "ref: snake\nversion: 1.0.0\n",
 		"snake/actions/run.yaml":  "ref: snake.run\nrunner_type: python\nentry_point: run.py\noutput_format: json\n",
 		"snake/actions/run.py":    "print(1)\n",
-	} {
+	}
+	for name, content := range deliverytest.Hooks("demo", "echo") {
+		if name != "hooks/hush.yaml" { // echo has no secret
+			files["demo/"+name] = content
+		}
+	}
+	for name, content := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +88,66 @@ func TestShutdownDrains(t *testing.T) {
 	}
 	if err := w.Shutdown(context.Background()); err != nil {
 		t.Errorf("second Shutdown() error = %v", err)
+	}
+}
+
+// A client that keeps its connections sends its next request before it can know
+// that the gateway stops: that one is answered, too.
+func TestShutdownAnswersClientsInMidConversation(t *testing.T) {
+	t.Parallel()
+	w := serve(t, Limits{Settle: 500 * time.Millisecond})
+	const clients = 8
+	refused := make(chan error, clients)
+	var warm sync.WaitGroup
+	warm.Add(clients)
+	for range clients {
+		go func() {
+			c, err := net.Dial("tcp", w.Addr().String())
+			if err != nil {
+				refused <- err
+				return
+			}
+			defer c.Close()
+			in := bufio.NewReader(c)
+			for n := 0; ; n++ {
+				if _, err := io.WriteString(c, "POST /invoke/demo.echo HTTP/1.1\r\n"+host+"\r\n"); err != nil {
+					refused <- fmt.Errorf("request %d: %w", n, err)
+					return
+				}
+				response, err := http.ReadResponse(in, nil)
+				if err != nil {
+					refused <- fmt.Errorf("answer %d: %w", n, err)
+					return
+				}
+				body, err := io.ReadAll(response.Body)
+				response.Body.Close()
+				switch {
+				case err != nil:
+					refused <- fmt.Errorf("answer %d: %w", n, err)
+				case response.StatusCode == http.StatusOK && string(body) == "{}" && !response.Close:
+					if n == 10 {
+						warm.Done()
+					}
+					continue
+				case response.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(body), "/problems/draining") && response.Header.Get("Retry-After") != "":
+					refused <- nil
+				case response.StatusCode == http.StatusOK && response.Close: // it says itself that no other comes
+					refused <- nil
+				default:
+					refused <- fmt.Errorf("answer %d: %s %s", n, response.Status, body)
+				}
+				return
+			}
+		}()
+	}
+	warm.Wait()
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown() error = %v", err)
+	}
+	for range clients {
+		if err := <-refused; err != nil {
+			t.Errorf("a client that keeps its connection: %v", err)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func (s *Server) stream(c *fiber.Ctx, call *call, media string, release func(), 
 				s.Logger.Error("stream broke off", slog.String("request", call.id),
 					slog.String("error", fmt.Sprintf("panic: %v\n%s", p, debug.Stack())))
 			}
-			s.logAccess(call, method, fiber.StatusOK, out.size)
+			s.answered(call, method, fiber.StatusOK, out.size)
 		}()
 		write(out)
 	})

@@ -45,7 +45,7 @@ func TestToolsAreTheActions(t *testing.T) {
 		names = append(names, tool.Name)
 	}
 	// Disabled ones, and those of disabled and broken packs, are none.
-	if got, want := strings.Join(names, " "), "demo.echo demo.rows demo.say snake.run"; got != want {
+	if got, want := strings.Join(names, " "), "demo.echo demo.order demo.page demo.raw demo.rows demo.say snake.run"; got != want {
 		t.Errorf("tools = %s, want %s", got, want)
 	}
 	schema, _ := json.Marshal(listed.Tools[0].InputSchema)

@@ -14,6 +14,7 @@ import (
 	"attune/envcache"
 	"attune/gateway/pack"
 	"attune/gateway/secret"
+	"attune/gateway/trace"
 	"attune/runtimes"
 )
 
@@ -39,6 +40,8 @@ type call struct {
 	deadline   time.Time
 	arrived    time.Time
 	progress   func(envcache.Event) // nil = nobody asks
+	trace      trace.Context        // of the caller
+	span       *trace.Span          // of the execution
 	execution  *Execution
 	running    *Running // what others see of it
 }
@@ -82,6 +85,7 @@ func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 	accepted := &call{
 		pack: p, action: action, document: document, parameters: parameters, timeout: timeout,
 		arrived: request.Arrived, deadline: request.Arrived.Add(timeout), progress: request.Progress,
+		trace: trace.Context{Parent: request.Trace, State: request.TraceState},
 		execution: &Execution{
 			ID: request.ID, Action: action.Ref.String(), Pack: string(p.Ref), Gateway: r.GatewayID,
 			Status: StatusRunning, CreatedAt: request.Arrived.UTC(),

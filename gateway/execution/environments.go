@@ -26,6 +26,9 @@ type Inventory struct {
 // imageTimeout bounds the question for an image on behalf of a listing.
 const imageTimeout = 5 * time.Second
 
+// knownTimeout bounds those questions for one Known together.
+const knownTimeout = time.Second
+
 // Recipes lists what the catalog's enabled packs need, in the order of packs. A
 // runtime whose image can't be resolved now is left out, and logged.
 func (i *Inventory) Recipes() []*envcache.Recipe {
@@ -81,6 +84,25 @@ func (i *Inventory) List() []envcache.Status {
 		status := i.status(r)
 		status.Packages = nil
 		list = append(list, status)
+	}
+	return list
+}
+
+// Known is List for who asks again and again: quick, and silent about what it
+// leaves out, the runtimes whose image isn't known and can't be found in a moment.
+func (i *Inventory) Known() []envcache.Status {
+	ctx, cancel := context.WithTimeout(context.Background(), knownTimeout)
+	defer cancel()
+	var list []envcache.Status
+	for _, p := range i.Catalog().Packs() {
+		if !p.Enabled {
+			continue
+		}
+		for _, rt := range runtimesOf(p) {
+			if image, err := i.Images.Resolve(ctx, rt); err == nil {
+				list = append(list, i.status(recipe(p, rt, image)))
+			}
+		}
 	}
 	return list
 }

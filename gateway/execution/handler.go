@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"attune/gateway/pack"
+	"attune/gateway/trace"
 	"attune/runtimes"
 	"attune/runtimes/agent"
 )
@@ -21,8 +22,9 @@ func (r *Runner) handle(ctx, waiting context.Context, call *call, plan *plan, ou
 		StdoutLimit: out.stdout.limit, StderrLimit: out.stderr.limit, ItemsLimit: out.items.limit,
 	}
 	var reply agent.Reply
-	err := r.inSlot(waiting, call, plan.shape, func(slot *runtimes.Slot) (use, error) {
+	err := r.inSlot(waiting, call, plan.shape, func(slot *runtimes.Slot, place trace.Context) (use, error) {
 		var err error
+		request.Traceparent, request.Tracestate = place.Parent, place.State
 		reply, err = slot.Call(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr, Items: &out.items})
 		// A request that is too large was never sent; a slot knows of its
 		// worker what can be said of a process only by its exit.
@@ -179,18 +181,23 @@ type use struct {
 
 // inSlot runs f in a slot. One that is lost before its agent took the request is
 // replaced once; afterwards the program may have run, and is never run again.
-func (r *Runner) inSlot(waiting context.Context, call *call, shape *runtimes.Shape, f func(*runtimes.Slot) (use, error)) error {
+// It gets its place in the call's trace.
+func (r *Runner) inSlot(waiting context.Context, call *call, shape *runtimes.Shape, f func(*runtimes.Slot, trace.Context) (use, error)) error {
 	for retried := false; ; retried = true {
 		call.running.enter(phaseQueue, call.execution.Timing)
 		queued := time.Now()
 		slot, starting, err := r.Instances.Acquire(waiting, shape)
 		started := time.Now()
 		call.waited(started.Sub(queued), starting)
+		call.span.Past("queue", queued, started.Add(-starting))
+		call.span.Past("start", started.Add(-starting), started)
 		if err != nil {
 			return err
 		}
 		call.running.enter(phaseRun, call.execution.Timing)
-		used, err := f(slot)
+		run := call.span.Child("run")
+		used, err := f(slot, call.place(run))
+		run.End()
 		service := time.Since(started)
 		r.Instances.Release(slot, used.reusable, service)
 		if errors.Is(err, agent.ErrNotStarted) && !retried && waiting.Err() == nil {

@@ -36,7 +36,11 @@ type plans struct {
 // call's hold on that.
 func (r *Runner) plan(ctx context.Context, call *call) (_ *plan, release func(), err error) {
 	start := time.Now()
-	defer func() { call.execution.Timing.Environment = milliseconds(time.Since(start)) }()
+	defer func() {
+		end := time.Now()
+		call.execution.Timing.Environment = milliseconds(end.Sub(start))
+		call.span.Past("environment", start, end)
+	}()
 	rt := call.action.Runtime
 	image, err := r.Images.Resolve(ctx, rt)
 	if err != nil {

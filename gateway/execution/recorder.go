@@ -28,7 +28,8 @@ type Recorder struct {
 	retention Retention
 	log       *slog.Logger
 	live      *Live
-	wake      chan struct{} // buffered: says that a batch is full
+	told      []func(*Execution) // of each end
+	wake      chan struct{}      // buffered: says that a batch is full
 
 	saving chan struct{} // holds a token while nobody writes: batches keep their order
 	away   bool          // the last batch was not written; for who has the token
@@ -38,7 +39,8 @@ type Recorder struct {
 	mu      sync.Mutex
 	pending []*Execution
 	bytes   int // what pending holds
-	lost    int // dropped because the store was away for too long
+	lost    int // dropped because the store was away for too long, and not yet told
+	lostAll int // so far
 }
 
 // NewRecorder returns a recorder; Run makes it write.
@@ -50,6 +52,10 @@ func NewRecorder(store Store, retention Retention, log *slog.Logger) *Recorder {
 	r.saving <- struct{}{}
 	return r
 }
+
+// OnEnd has f told of each execution that ends, before the first one begins. It
+// must not block, and not change the execution.
+func (r *Recorder) OnEnd(f func(*Execution)) { r.told = append(r.told, f) }
 
 // Begin takes an execution that cancel ends. Record has to follow.
 func (r *Recorder) Begin(x *Execution, limits Limits, cancel context.CancelCauseFunc, prepare ...func(*output)) *Running {
@@ -72,6 +78,11 @@ func (r *Recorder) abandon(running *Running) {
 // Record takes an ended execution, which must not be changed any more. That of
 // an asynchronous one is with the queue already.
 func (r *Recorder) Record(x *Execution) {
+	if x.Status.Ended() { // another attempt may follow
+		for _, tell := range r.told {
+			tell(x)
+		}
+	}
 	r.live.End(x, func() {
 		if !x.queued() {
 			r.keep(x)
@@ -107,6 +118,7 @@ func (r *Recorder) bound() {
 		clear(r.pending[:drop]) // the array stays, and would hold them
 		r.pending = r.pending[drop:]
 		r.lost += drop
+		r.lostAll += drop
 	}
 }
 

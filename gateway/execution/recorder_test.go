@@ -212,3 +212,51 @@ func TestRecorderIsConcurrent(t *testing.T) {
 		t.Errorf("%d executions are saved", n)
 	}
 }
+
+// TestEveryEndIsTold: also that of an execution whose call has come to no end.
+func TestEveryEndIsTold(t *testing.T) {
+	t.Parallel()
+	r, store, _ := recording(t)
+	var mu sync.Mutex
+	told := map[string]Status{}
+	r.OnEnd(func(x *Execution) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[x.ID] = x.Status
+	})
+	ended, abandoned := numbered(1), numbered(2)
+	r.Begin(ended, Limits{}, func(error) {})
+	lost := r.Begin(abandoned, Limits{}, func(error) {})
+	if stats := r.Stats(); stats.Queued != 2 || stats.Running != 0 {
+		t.Errorf("stats = %+v, want two that wait", stats)
+	}
+	lost.Start()
+	if stats := r.Stats(); stats.Queued != 1 || stats.Running != 1 {
+		t.Errorf("stats = %+v, want one that runs", stats)
+	}
+	done := *ended
+	done.Status = StatusSucceeded
+	r.Record(&done)
+	r.abandon(lost)
+	mu.Lock()
+	defer mu.Unlock()
+	if told[ended.ID] != StatusSucceeded || told[abandoned.ID] != StatusFailed || len(told) != 2 {
+		t.Errorf("told = %v, want both", told)
+	}
+	kit.Until(t, func() bool { return store.count() == 2 })
+	if stats := r.Stats(); stats != (Stats{}) {
+		t.Errorf("stats = %+v, want nothing left", stats)
+	}
+}
+
+// TestLostRecordsAreCounted: those of a store that is away for too long.
+func TestLostRecordsAreCounted(t *testing.T) {
+	t.Parallel()
+	r := NewRecorder(newMemory(), Retention{}, slog.New(slog.DiscardHandler))
+	for n := range maxUnsaved + 3 {
+		r.Record(numbered(n))
+	}
+	if stats := r.Stats(); stats.Lost != 3 || stats.Pending != maxUnsaved {
+		t.Errorf("stats = %+v, want three lost and %d pending", stats, maxUnsaved)
+	}
+}

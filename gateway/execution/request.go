@@ -13,6 +13,9 @@ type Request struct {
 	Body    []byte        // parameters as the caller sent them: one JSON object, or empty; owned by the callee
 	Timeout time.Duration // the caller's own limit; 0 = the action's
 	Arrived time.Time     // durations count from here
+	// Trace and TraceState say where in a trace the call is: a valid W3C
+	// traceparent and its tracestate. Empty = nowhere.
+	Trace, TraceState string
 	// Accepted is told once, when nothing is left to refuse: from here on the
 	// call is an execution, whatever becomes of it. Nil = nobody asks.
 	Accepted func()

@@ -10,6 +10,7 @@ import (
 
 	"attune/envcache"
 	"attune/gateway/pack"
+	"attune/gateway/trace"
 	"attune/runtimes"
 	"attune/runtimes/agent"
 	"attune/runtimes/container"
@@ -31,7 +32,7 @@ type Instances interface {
 	Release(s *runtimes.Slot, reusable bool, service time.Duration)
 }
 
-// Options of a Runner. All but Secrets are required.
+// Options of a Runner. All but Secrets and Tracer are required.
 type Options struct {
 	Catalog      func() *pack.Catalog
 	Environments Environments
@@ -39,7 +40,8 @@ type Options struct {
 	Images       *Images
 	Box          *runtimes.Box
 	Recorder     *Recorder
-	Secrets      Secrets // nil = none are stored
+	Secrets      Secrets       // nil = none are stored
+	Tracer       *trace.Tracer // nil = executions are not drawn
 	GatewayID    string
 	Limits       Limits
 	// Outbound tells whether the operator lets a pack reach the network.
@@ -96,6 +98,8 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 	if err != nil {
 		return nil, err
 	}
+	call.span = r.Tracer.Execution(call.trace, call.execution.Action, call.execution.ID)
+	defer call.span.End()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	call.running = r.Recorder.Begin(call.execution, r.Limits, cancel, func(out *output) { // before anybody can follow it
@@ -113,6 +117,7 @@ func (r *Runner) Invoke(ctx context.Context, request Request) (*Outcome, error) 
 
 	output, failure := r.run(ctx, call)
 	call.end(output, failure)
+	call.draw(failure)
 	outcome := &Outcome{Execution: call.execution}
 	if failure == nil {
 		outcome.Output, outcome.MediaType = output.answer(call.action.OutputFormat)
@@ -162,8 +167,10 @@ func (r *Runner) run(ctx context.Context, call *call) (*output, *Error) {
 // execute runs the program in a slot.
 func (r *Runner) execute(ctx, waiting context.Context, call *call, plan *plan, out *output) (exit agent.Exit, err error) {
 	request := plan.request(call, r.Limits, out)
-	err = r.inSlot(waiting, call, plan.shape, func(slot *runtimes.Slot) (use, error) {
+	env := request.Env
+	err = r.inSlot(waiting, call, plan.shape, func(slot *runtimes.Slot, place trace.Context) (use, error) {
 		var err error
+		request.Env = append(env[:len(env):len(env)], place.Variables()...)
 		request.Timeout = max(time.Until(call.deadline), time.Millisecond)
 		exit, err = slot.Execute(ctx, request, agent.Output{Stdout: &out.stdout, Stderr: &out.stderr})
 		// A request that is too large was never sent.

@@ -55,7 +55,7 @@ type Verifier struct {
 // NewVerifier checks by a scheme and any of several secrets, so that one can be
 // replaced without losing a delivery. now is time.Now outside of tests.
 func NewVerifier(scheme Scheme, secrets []string, now func() time.Time) (*Verifier, error) {
-	if err := scheme.check(); err != nil {
+	if err := scheme.Check(); err != nil {
 		return nil, err
 	}
 	if len(secrets) == 0 {

@@ -73,7 +73,7 @@ var vectors = []vector{
 	},
 	{
 		preset: "gitlab", secret: "a long enough token", body: `{}`, id: "13792a34-cac6-4fda-95a8-c58e00a3954e",
-		header: http.Header{"X-Gitlab-Token": {"a long enough token"}, "X-Gitlab-Event-Uuid": {"13792a34-cac6-4fda-95a8-c58e00a3954e"}},
+		header: http.Header{"X-Gitlab-Token": {"a long enough token"}, "Idempotency-Key": {"13792a34-cac6-4fda-95a8-c58e00a3954e"}},
 	},
 }
 

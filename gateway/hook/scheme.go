@@ -62,7 +62,8 @@ type Scheme struct {
 //	standard-webhooks  standardwebhooks.com, and Svix, where it comes from
 var presets = map[string]Scheme{
 	"github": {Header: "X-Hub-Signature-256", Algorithm: "sha256", Encoding: EncodingHex, Prefix: "sha256=", IDHeader: "X-Github-Delivery"},
-	"gitlab": {Header: "X-Gitlab-Token", IDHeader: "X-Gitlab-Event-Uuid"},
+	// X-Gitlab-Event-UUID is no delivery's: webhooks that others have caused share it.
+	"gitlab": {Header: "X-Gitlab-Token", IDHeader: "Idempotency-Key"},
 	"stripe": {Header: "Stripe-Signature", Algorithm: "sha256", Encoding: EncodingHex, Timed: true, content: contentTimeBody, IDPointer: "/id"},
 	"slack": {
 		Header: "X-Slack-Signature", Algorithm: "sha256", Encoding: EncodingHex, Prefix: "v0=",
@@ -81,8 +82,14 @@ func Preset(name string) (Scheme, bool) {
 // Presets are the names that Preset knows, sorted.
 func Presets() []string { return slices.Sorted(maps.Keys(presets)) }
 
-// check reports what makes a scheme impossible.
-func (s Scheme) check() error {
+// HasID tells whether the sender's own documentation names an ID of its
+// deliveries.
+func (s Scheme) HasID() bool {
+	return s.IDHeader != "" || s.IDPointer != "" || s.content == contentStandard
+}
+
+// Check reports what makes a scheme impossible.
+func (s Scheme) Check() error {
 	switch {
 	case s.Header == "" && s.content != contentStandard:
 		return errors.New("a scheme without a header has nothing to check")

@@ -46,7 +46,7 @@ func (b *builder) action(action *pack.Action) error {
 	}
 	operation := b.operation(Operation{
 		Method: "POST", Path: "/invoke/" + name, Tag: actionTag(action), Summary: action.Label, Detail: action.Description,
-		Query: invokeQuery(action), Headers: []string{"Prefer"}, Problems: actionProblems,
+		Query: invokeQuery(action), Headers: []string{"Prefer"}, Problems: actionProblems, Answers: b.spec.Later,
 	})
 	operation["operationId"] = name
 	operation["requestBody"] = Object{
@@ -74,16 +74,6 @@ func (b *builder) action(action *pack.Action) error {
 			"Server-Timing":       ref("headers", "Server-Timing"),
 		},
 	}
-	operation["responses"].(Object)["202"] = Object{
-		"description": "It is stored, and will run (Prefer); where it stands is at Location.",
-		"content":     Object{"application/json": Object{"schema": Object{"type": "object"}}},
-		"headers": Object{
-			"Attune-Request-Id":   ref("headers", "Attune-Request-Id"),
-			"Attune-Execution-Id": ref("headers", "Attune-Execution-Id"),
-			"Preference-Applied":  ref("headers", "Preference-Applied"),
-			"Location":            ref("headers", "Location"),
-		},
-	}
 	operation["x-action"] = Object{
 		"ref": name, "timeout_seconds": action.Timeout.Seconds(), "output_format": string(action.OutputFormat), "media_type": media,
 	}
@@ -91,17 +81,18 @@ func (b *builder) action(action *pack.Action) error {
 		operation["x-tags"] = action.Tags
 	}
 	b.item("/invoke/" + name)["post"] = operation
-	return nil
+	return b.routes(action)
 }
 
 const eventsDetail = "Events as they happen: environment, started, stdout, stderr, item, dropped, then result or problem."
 
-// invokeQuery are the parameters of a call: only text can be streamed.
+// invokeQuery are the parameters of a call: only text can be streamed. Those of
+// asynchronous calls alone are with the operation of any action.
 func invokeQuery(action *pack.Action) []string {
 	if action.OutputFormat == pack.FormatText || action.OutputFormat == pack.FormatJSONL {
-		return []string{"timeout", "stream", "delay", "priority"}
+		return []string{"timeout", "stream"}
 	}
-	return []string{"timeout", "delay", "priority"}
+	return []string{"timeout"}
 }
 
 // needsBody tells whether {}, which is what no body means, lacks something.
@@ -155,6 +146,10 @@ func rebase(schema any, to string) any {
 	}
 	if _, own := object["$id"]; own {
 		return schema
+	}
+	if secret, marked := object["secret"].(bool); marked { // our own word
+		delete(object, "secret")
+		object["writeOnly"] = secret
 	}
 	for keyword, value := range object {
 		switch keyword {

@@ -28,6 +28,7 @@ type Spec struct {
 	Keys       bool   // whether callers need one
 	Operations []Operation
 	Actions    []*pack.Action // that the reader may see
+	Later      []Answer       // of an action, beside its result: what a call is told that isn't run at once
 	Problems   []Problem
 	ProblemOf  any // a value of the type of a problem's body
 	// Parameters by "in:name", "query:limit" for example; "in:path:name" is for

@@ -47,11 +47,12 @@ type actionFile struct {
 	Tags              []string          `yaml:"tags"`
 	Examples          []any             `yaml:"examples"`
 	Retry             retryFile         `yaml:"retry"`
+	HTTP              []routeFile       `yaml:"http"`
 }
 
 // actionLater are keys of an action that later versions will understand.
 var actionLater = []string{
-	"http", "runtime_version", "required_worker_runtimes",
+	"runtime_version", "required_worker_runtimes",
 	"worker_selector", "tolerations", "affinity", "default_execution_permission_set_refs", "workflow_file",
 	"accesses_mcp", "log_retention_policy", "log_retention_limit", "artifact_retention_policy", "artifact_retention_limit",
 }
@@ -108,6 +109,8 @@ func (l *loader) action(name string, pack *Pack) *Action {
 		doc.Faultf(at("parameter_delivery"), "parameter_delivery is for programs: with isolation worker, parameters are the handler's argument")
 	}
 	l.schemas(doc, &a, action)
+	action.HTTP = a.routes(doc, action)
+	l.clashes(doc, action)
 	if !ok {
 		return nil
 	}

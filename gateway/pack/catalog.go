@@ -23,6 +23,7 @@ type Catalog struct {
 	broken  []Broken // sorted by name
 	byRef   map[Ref]*Pack
 	actions map[ActionRef]*Action
+	hooks   map[ActionRef]*Hook
 }
 
 // Broken is a pack that isn't served.
@@ -52,7 +53,7 @@ func LoadCatalog(packsDir string, reg *runtimes.Registry, opt LoadOptions) (*Cat
 		})
 	}
 	_ = group.Wait() // the faults are in errs
-	catalog := &Catalog{byRef: map[Ref]*Pack{}, actions: map[ActionRef]*Action{}}
+	catalog := &Catalog{byRef: map[Ref]*Pack{}, actions: map[ActionRef]*Action{}, hooks: map[ActionRef]*Hook{}}
 	for i, entry := range entries {
 		catalog.add(entry.Name(), packs[i], errs[i])
 	}
@@ -72,7 +73,7 @@ func (c *Catalog) add(name string, pack *Pack, err error) {
 // the broken packs with it, because they may have waited for this one. All
 // others are as they were.
 func (c *Catalog) With(packsDir, name string, reg *runtimes.Registry, opt LoadOptions) *Catalog {
-	next := &Catalog{byRef: maps.Clone(c.byRef), actions: map[ActionRef]*Action{}}
+	next := &Catalog{byRef: maps.Clone(c.byRef), actions: map[ActionRef]*Action{}, hooks: map[ActionRef]*Hook{}}
 	delete(next.byRef, Ref(name))
 	names := map[string]bool{name: true}
 	for _, broken := range c.broken {
@@ -103,6 +104,9 @@ func (c *Catalog) settle() {
 		c.packs = append(c.packs, pack)
 		for _, action := range pack.Actions {
 			c.actions[action.Ref] = action
+		}
+		for _, hook := range pack.Hooks {
+			c.hooks[hook.Ref] = hook
 		}
 	}
 	slices.SortFunc(c.packs, func(a, b *Pack) int { return cmp.Compare(a.Ref, b.Ref) })
@@ -153,4 +157,20 @@ func (c *Catalog) Pack(ref Ref) (*Pack, bool) {
 func (c *Catalog) Action(ref ActionRef) (*Action, bool) {
 	action, ok := c.actions[ref]
 	return action, ok
+}
+
+// Hooks lists the hooks of all packs by ref, the disabled ones included.
+func (c *Catalog) Hooks() []*Hook {
+	var all []*Hook
+	for _, pack := range c.packs {
+		all = append(all, pack.Hooks...)
+	}
+	return all
+}
+
+// Hook finds a hook. Its Enabled is false where its action or its pack is
+// disabled, too.
+func (c *Catalog) Hook(ref ActionRef) (*Hook, bool) {
+	hook, ok := c.hooks[ref]
+	return hook, ok
 }

@@ -61,13 +61,14 @@ func load(dir string, reg *runtimes.Registry, opt LoadOptions, faults *strictyam
 	if !files.walk(dir, opt) {
 		return nil, nil
 	}
-	l := loader{tree: files, reg: reg, faults: faults, ref: ref}
+	l := loader{tree: files, reg: reg, faults: faults, ref: ref, shapes: map[string]string{}}
 	pack = &Pack{Dir: dir, Revision: files.revision()}
 	l.reserved()
 	l.later()
 	l.manifest(pack)
 	l.dependencyFiles()
 	l.actions(pack)
+	l.hooks(pack)
 	l.schedules(pack)
 	l.refusedLocks(pack)
 	return pack, nil
@@ -78,7 +79,8 @@ type loader struct {
 	tree   *tree
 	reg    *runtimes.Registry
 	faults *strictyaml.Faults
-	ref    Ref // the directory's; empty if that is none
+	ref    Ref               // the directory's; empty if that is none
+	shapes map[string]string // of routes → the file that has it
 }
 
 var at = strictyaml.At
@@ -96,10 +98,8 @@ func (l *loader) reserved() {
 
 // later refuses what later versions will serve, rather than leave it out.
 func (l *loader) later() {
-	for _, dir := range []string{"hooks", "runtimes"} {
-		for _, name := range l.tree.yamlFiles(dir) {
-			l.faults.Addf(name, 0, "%s/ is not supported yet: leave it out", dir)
-		}
+	for _, name := range l.tree.yamlFiles("runtimes") {
+		l.faults.Addf(name, 0, "runtimes/ is not supported yet: leave it out")
 	}
 }
 

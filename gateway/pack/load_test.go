@@ -211,10 +211,12 @@ func TestPackFaults(t *testing.T) {
 		},
 		"tmp is memory": {"ref: demo\nversion: 1\nlimits: {memory: 16MiB, tmp: 32MiB}\n", []string{"pack.yaml:3: limits.tmp is more than limits.memory: files in /tmp count as memory"}},
 		"vars": {
-			"ref: demo\nversion: 1\nvars:\n  ATTUNE_X: 1\n  a-b: 1\n  HOME: /x\n  OK: 1\n  N: \"\\0\"\n",
+			"ref: demo\nversion: 1\nvars:\n  ATTUNE_X: 1\n  a-b: 1\n  HOME: /x\n  OK: 1\n  N: \"\\0\"\n  TRACEPARENT: x\n  TRACESTATE: x\n",
 			[]string{
 				"pack.yaml:4: vars: names that begin with ATTUNE_ are reserved", "pack.yaml:6: vars: HOME is reserved: every execution has its own",
 				"pack.yaml:8: vars: the value of N holds a NUL character",
+				"pack.yaml:9: vars: TRACEPARENT is reserved: it says where in a trace an execution is",
+				"pack.yaml:10: vars: TRACESTATE is reserved: it says where in a trace an execution is",
 				`pack.yaml:5: vars: name "a-b" must begin with a letter or _, and hold letters, digits and _ only`,
 			},
 		},
@@ -257,8 +259,8 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"later": {
-			"entry_point: a.sh\nenabled: true\nhttp: []\n",
-			[]string{":4: http is not supported yet: leave it out"},
+			"entry_point: a.sh\nenabled: true\naffinity: []\n",
+			[]string{":4: affinity is not supported yet: leave it out"},
 		},
 		"retry": {
 			"entry_point: a.sh\nmax_concurrency: 0\nretry:\n  attempts: 0\n  min: 0\n  max: soon\n  on: [timed-out, action-faild]\n",
@@ -330,7 +332,7 @@ func TestActionFaults(t *testing.T) {
 			},
 		},
 		"output conflict": {"entry_point: a.sh\noutput: {a: {}}\noutput_schema: {b: {}}\n", []string{":3: output_schema and output are the same thing, but say different ones: keep output_schema"}},
-		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, rate, ref, retry, runner_type, runtime, tags, timeout, vars`}},
+		"unknown key":     {"entry_point: a.sh\ntime_out: 3\nx: 1\n", []string{`:3: unknown key "time_out": did you mean "timeout"?`, `:4: unknown key "x": there is concurrency, description, enabled, entry_point, examples, http, idle_timeout, isolation, label, limits, max_concurrency, max_instances, min_warm, name, network, output, output_format, output_schema, parameter_delivery, parameter_format, parameters, preload, rate, ref, retry, runner_type, runtime, tags, timeout, vars`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -373,9 +375,8 @@ func TestActionRefFaults(t *testing.T) {
 func TestLaterFiles(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
-	write(t, dir, map[string]string{"hooks/h.yaml": "a: 1", "runtimes/r.yaml": "", "triggers/t.yaml": "x: 1", "hooks/README": ""})
+	write(t, dir, map[string]string{"runtimes/r.yaml": "", "triggers/t.yaml": "x: 1", "runtimes/README": ""})
 	want := []string{
-		"hooks/h.yaml: hooks/ is not supported yet: leave it out",
 		"runtimes/r.yaml: runtimes/ is not supported yet: leave it out",
 	}
 	if diff := cmp.Diff(want, faultsOf(t, dir, LoadOptions{})); diff != "" {

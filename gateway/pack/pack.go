@@ -35,6 +35,8 @@ type Pack struct {
 	Limits   runtimes.Limits   // zero fields: the operator's defaults
 	Vars     map[string]string // process variables of its actions
 	Actions  []*Action         // sorted by ref
+	Hooks    []*Hook           // sorted by ref
+	Warnings []Fault           // what is served all the same, but should be changed
 	// Schedules are those in schedules/, sorted by ref.
 	Schedules []*Schedule
 }
@@ -68,6 +70,7 @@ type Action struct {
 	MaxConcurrency  int                    // calls at once on one gateway, and asynchronous executions at once on all; 0 = not bounded
 	Vars            map[string]string      // resolved: the pack's, overlaid by its own
 	Retry           Retry                  // of asynchronous executions
+	HTTP            []Route                // of its own, below /p/{pack}
 }
 
 // Format is how a document is written down.

@@ -107,6 +107,8 @@ func vars(doc *strictyaml.Document, all map[string]string) map[string]string {
 			doc.Faultf(where, "vars: name %s must begin with a letter or _, and hold letters, digits and _ only", quote(name))
 		case strings.HasPrefix(name, "ATTUNE_"):
 			doc.Faultf(where, "vars: names that begin with ATTUNE_ are reserved")
+		case slices.Contains(runtimes.TraceVars, name):
+			doc.Faultf(where, "vars: %s is reserved: it says where in a trace an execution is", name)
 		case name == "HOME" || name == "TMPDIR":
 			doc.Faultf(where, "vars: %s is reserved: every execution has its own", name)
 		case strings.IndexByte(all[name], 0) >= 0:

@@ -24,7 +24,11 @@ func TestShippedPacks(t *testing.T) {
 		"nodejs_example.count_words": "node", "nodejs_example.hello": "node", "nodejs_example.hello_esm": "node", "nodejs_example.list_numbers": "node",
 		"python_example.count_words": "python", "python_example.describe_numbers": "python", "python_example.hello": "python", "python_example.http_example": "python",
 		"python_example.list_numbers": "python", "python_example.read_counter": "python", "python_example.token_length": "python",
-		"shell_example.hello": "shell", "shell_example.read_counter": "shell", "shell_example.token_length": "shell",
+		"shell_example.hello": "shell", "shell_example.page": "shell", "shell_example.read_counter": "shell", "shell_example.token_length": "shell",
+		"webhook_example.on_push": "python",
+	}
+	if hooks := catalog.Hooks(); len(hooks) != 1 || !hooks[0].Enabled || hooks[0].Verify.Preset != "github" {
+		t.Errorf("hooks = %v, want GitHub's", hooks)
 	}
 	for _, schedule := range catalog.Schedules() {
 		if schedule.Enabled {

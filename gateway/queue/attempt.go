@@ -70,7 +70,7 @@ func (a *attempt) invoke(ctx context.Context) *execution.Error {
 	if err == nil {
 		settled := false
 		_, err = a.queue.Runner.Invoke(ctx, execution.Request{
-			ID: c.ID, Action: c.Action, Body: job.Parameters, Timeout: c.Timeout, Arrived: time.Now(),
+			ID: c.ID, Action: c.Action, Body: job.Parameters, Timeout: c.Timeout, Trace: job.Trace, Arrived: time.Now(),
 			Attempt: &execution.Attempt{
 				Created: c.Created, Source: cmp.Or(c.Source, "http"), Caller: c.Caller, Number: c.Attempt,
 				Settle: func(outcome *execution.Outcome, failure *execution.Error) {

@@ -55,7 +55,7 @@ func (q *Queue) Retry(ctx context.Context, id, caller string) (*execution.Execut
 		return nil, away(err)
 	}
 	if !x.Status.Ended() {
-		return nil, refuse(codeNotEnded, "the execution has not ended", nil, 0)
+		return nil, refuse(CodeNotEnded, "the execution has not ended", nil, 0)
 	}
 	entry, err := q.Store.Find(ctx, id)
 	if errors.Is(err, ErrNoJob) {
@@ -67,8 +67,8 @@ func (q *Queue) Retry(ctx context.Context, id, caller string) (*execution.Execut
 	return q.repeat(ctx, entry, "retry:"+id, caller, "")
 }
 
-// codeNotEnded is the problem of repeating what has not ended.
-const codeNotEnded = "execution-not-ended"
+// CodeNotEnded is the problem of repeating what has not ended.
+const CodeNotEnded = "execution-not-ended"
 
 // Redrive is Retry for a dead letter, which is removed in the same step. ErrNoJob
 // says that there is none.

@@ -18,6 +18,8 @@ type lease struct {
 	owner  string
 	ttl    time.Duration
 
+	renewFailed func() // nil = nobody asks
+
 	lost    chan struct{} // closed once, by lose
 	lose    func()
 	expiry  *time.Timer        // calls lose when ttl is over
@@ -78,6 +80,9 @@ func (l *lease) keep(ctx context.Context, asked time.Time) {
 			return
 		case err != nil:
 			// Not known to be lost. The timer decides; until then try often.
+			if l.renewFailed != nil {
+				l.renewFailed()
+			}
 			next.Reset(interval / renewalsPerTTL)
 			continue
 		case !mine:

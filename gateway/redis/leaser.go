@@ -18,6 +18,9 @@ import (
 // the key, there may be two holders until the first one's next renewal.
 type Leaser struct {
 	client *Client
+	// RenewFailed is told of each renewal that got no answer; nil = nobody asks.
+	// Set before the first Acquire.
+	RenewFailed func()
 }
 
 var _ envcache.Leaser = (*Leaser)(nil)
@@ -82,7 +85,7 @@ func (l *Leaser) Acquire(ctx context.Context, name string, ttl time.Duration) (e
 	if err != nil {
 		return nil, fmt.Errorf("acquire lease %s: %w", name, err)
 	}
-	held := &lease{client: l.client, name: name, owner: owner, ttl: ttl.Truncate(time.Millisecond)}
+	held := &lease{client: l.client, name: name, owner: owner, ttl: ttl.Truncate(time.Millisecond), renewFailed: l.RenewFailed}
 	asked, err := held.acquire(ctx)
 	switch {
 	case errors.Is(err, envcache.ErrLeaseTaken):

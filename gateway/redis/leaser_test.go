@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,9 +135,18 @@ func TestLostBeforeAnotherHasIt(t *testing.T) {
 func TestLostWithoutReplies(t *testing.T) {
 	t.Parallel()
 	p, behind, _ := through(t)
-	held := mustAcquire(t, behind, 300*time.Millisecond)
+	var failed atomic.Int64
+	leaser := behind.Leaser()
+	leaser.RenewFailed = func() { failed.Add(1) }
+	held, err := leaser.Acquire(t.Context(), "a", 300*time.Millisecond)
+	if err != nil {
+		t.Fatalf("Acquire() error = %v", err)
+	}
 	p.set(func(p *proxy) { p.mute = math.MaxInt })
 	wait(t, "Lost", held.Lost())
+	if failed.Load() == 0 {
+		t.Error("nobody was told of a renewal that failed")
+	}
 	if err := held.Release(t.Context()); err != nil {
 		t.Errorf("Release() of a lost lease: error = %v", err)
 	}

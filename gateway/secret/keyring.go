@@ -84,33 +84,43 @@ func (k *Keyring) add(text string) error {
 
 // ReadKeys reads a key file, which nobody but its owner and group may read, and
 // nobody but its owner change.
-func ReadKeys(path string) (_ *Keyring, err error) {
-	file, err := os.Open(path)
+func ReadKeys(path string) (*Keyring, error) {
+	text, err := ReadPrivate(path)
 	if err != nil {
 		return nil, err
+	}
+	ring, err := ParseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return ring, nil
+}
+
+// ReadPrivate reads a small file of secrets. It must be regular, and nobody but
+// its owner may change it, nobody but these and its group read it.
+func ReadPrivate(path string) (_ string, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	info, err := file.Stat()
 	switch {
 	case err != nil:
-		return nil, err
+		return "", err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
+		return "", fmt.Errorf("%s is not a regular file", path)
 	case info.Mode().Perm()&0o037 != 0:
-		return nil, fmt.Errorf("%s has mode %04o, with which others can read or change it: chmod 600 %s", path, info.Mode().Perm(), path)
+		return "", fmt.Errorf("%s has mode %04o, with which others can read or change it: chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if len(text) > maxKeyFile {
-		return nil, fmt.Errorf("%s is too large for a file of keys", path)
+		return "", fmt.Errorf("%s is too large for a file of keys", path)
 	}
-	ring, err := ParseKeys(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return ring, nil
+	return string(text), nil
 }
 
 // seal encrypts a value with the first key.

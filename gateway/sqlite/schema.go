@@ -16,7 +16,7 @@ var migrations embed.FS
 
 // schemaVersion is the newest migration; the database has its own as
 // user_version.
-const schemaVersion = 5
+const schemaVersion = 7
 
 // applicationID marks a database as ours in the file's header: "Attn".
 const applicationID = 0x4174746e

@@ -77,6 +77,8 @@ class Context {
     this.pack = call.pack;
     this.secrets = {};
     for (const name of call.secrets) if (Object.hasOwn(call.parameters, name)) this.secrets[name] = call.parameters[name];
+    this.traceparent = call.traceparent ?? null; // W3C Trace Context; null = no trace
+    this.tracestate = call.tracestate ?? null;
     this.#deadline = call.deadline;
   }
 

@@ -119,13 +119,15 @@ class Output(io.RawIOBase):
 
 class Context:
     """What a handler knows about its call."""
-    __slots__ = ("execution_id", "action", "pack", "secrets", "_deadline")
+    __slots__ = ("execution_id", "action", "pack", "secrets", "traceparent", "tracestate", "_deadline")
 
     def __init__(self, call, params):
         self.execution_id = call["id"]
         self.action = call["action"]
         self.pack = call["pack"]
         self.secrets = {name: params[name] for name in call["secrets"] if name in params}
+        self.traceparent = call.get("traceparent")  # W3C Trace Context; None = no trace
+        self.tracestate = call.get("tracestate")
         self._deadline = call.get("deadline")
 
     @property

@@ -62,6 +62,12 @@ func (d *Document) Faultf(path []string, format string, args ...any) {
 	d.faults.Addf(d.Source, line, format, args...)
 }
 
+// Line is the line of the deepest part of a path that is there.
+func (d *Document) Line(path []string) int {
+	_, line := d.find(path)
+	return line
+}
+
 // At makes a path.
 func At(keys ...string) []string { return keys }
 

@@ -12,4 +12,4 @@ node .tools/mcp-conformance/node_modules/@modelcontextprotocol/conformance/dist/
 	cat "$WORK/out"
 	exit 1
 }
-sed -n '/=== SUMMARY/,$p' "$WORK/out"
+grep '^✓' "$WORK/out"
