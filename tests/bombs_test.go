@@ -151,6 +151,73 @@ finally:
 	}, "python", "node", "shell")
 }
 
+// TestParameterBombs: parameters that would cost much to check or to hide are
+// refused, or cost little, within the action's limit and 2 s, while a neighbour's
+// calls succeed and the gateway's memory stays what it was.
+func TestParameterBombs(t *testing.T) {
+	const limit = 2 * time.Second
+	lines := func(n int) string { // of eight different characters each
+		var text strings.Builder
+		for line := 0; text.Len()+10 <= n; line++ {
+			fmt.Fprintf(&text, `%08x\n`, line*2654435761%(1<<32))
+		}
+		return text.String()
+	}
+	many := func(n int, item string) string { // which has a verb for its number
+		var items []string
+		for i := range n {
+			items = append(items, fmt.Sprintf(item, i))
+		}
+		return strings.Join(items, ",")
+	}
+	const tooLong, tooMany = "is a secret of more than 65536 bytes", "is a secret of more than 256 values"
+	bombs := map[string]struct {
+		body    string
+		pointer string // of the first problem; empty = the call succeeds
+		detail  string
+	}{
+		"6 MiB":          {`{"token":"` + strings.Repeat("hush", 1535<<10) + `"}`, "/token", tooLong},
+		"6 MiB in lines": {`{"token":"` + lines(6<<20-100) + `"}`, "/token", tooLong},
+		"values":         {`{"token":[` + many(4000, `"hush-%07d"`) + `]}`, "/token", tooMany},
+		"longest":        {`{"token":"` + lines(70_000) + `"}`, "", ""},
+		"unknown keys":   {`{"token":"hush-hush",` + many(450_000, `"k%06d":1`) + `}`, "/k000000", "is not known here"},
+	}
+	h := newHome(t)
+	h.pack(t, "neighbour", map[string]string{"actions/a.yaml": "ref: neighbour.a\nentry_point: a.sh\ntimeout: 10\n", "actions/a.sh": "echo here\n"})
+	h.pack(t, "bomb", map[string]string{
+		"actions/a.yaml": fmt.Sprintf("ref: bomb.a\nentry_point: a.sh\ntimeout: %s\nparameter_format: yaml\nparameters: {token: {secret: true, required: true}}\n", limit),
+		"actions/a.sh":   "cat",
+	})
+	g := h.start(t)
+	g.mustInvoke(t, "neighbour.a", "{}")
+	g.mustInvoke(t, "bomb.a", `{"token":"hush-hush"}`)
+	for name, b := range bombs {
+		t.Run(name, func(t *testing.T) {
+			before := g.memory(t, "VmRSS")
+			served := g.meanwhile(t, "neighbour.a", "here\n")
+			begun := time.Now()
+			a := g.invoke(t, "bomb.a", b.body)
+			took := time.Since(begun)
+			served()
+			if took > limit+2*time.Second {
+				t.Errorf("POST /invoke/bomb.a took %s, want at most %s and 2 s", took, limit)
+			}
+			if b.pointer == "" {
+				if want := "token: \"[MASKED]\"\n"; a.status != 200 || a.body != want {
+					t.Errorf("POST /invoke/bomb.a = %d %.300s, want %q", a.status, a.body, want)
+				}
+			} else if p := a.problem(t); a.status != 422 || p.Type != "/problems/invalid-parameters" || len(p.Errors) == 0 || len(p.Errors) > 100 ||
+				p.Errors[0].Pointer != b.pointer || p.Errors[0].Detail != b.detail || strings.Contains(a.body, "hush") {
+				t.Errorf("POST /invoke/bomb.a = %d %.300s, want 422 for %s", a.status, a.body, b.pointer)
+			}
+			if after := g.memory(t, "VmHWM"); after-before > 256<<20 {
+				t.Errorf("the gateway's memory grew from %d to %d MiB", before>>20, after>>20)
+			}
+			t.Logf("took %s; memory %d → %d MiB", took, before>>20, g.memory(t, "VmHWM")>>20)
+		})
+	}
+}
+
 // meanwhile calls an action again and again until the returned function is called,
 // which fails unless all were answered as they should be.
 func (g *gateway) meanwhile(t *testing.T, action, want string) (end func()) {

@@ -61,7 +61,7 @@ func TestFailuresSayWhatFailed(t *testing.T) {
 	trouble(t, h)
 	g := h.start(t, "ATTUNE__LIMITS__RESULT=1MiB", "ATTUNE__LIMITS__MAX_TIMEOUT=3s")
 	g.mustInvoke(t, "trouble.fine", "{}") // a short timeout is not for starting an instance
-	const went = `environment \d+ ms, queue \d+ ms, start \d+ ms, run \d+ ms$`
+	const went = `validation \d+ ms, environment \d+ ms, queue \d+ ms, start \d+ ms, run \d+ ms$`
 	for call, want := range map[string]struct {
 		status     int
 		slug       string

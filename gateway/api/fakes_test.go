@@ -74,7 +74,7 @@ func succeeded(request execution.Request, output []byte, mediaType string) *exec
 	return &execution.Outcome{
 		Execution: &execution.Execution{
 			ID: request.ID, Action: request.Action, Status: execution.StatusSucceeded,
-			Timing: execution.Timing{Queue: 0.25, Environment: 1.5, Run: 2},
+			Timing: execution.Timing{Validate: 0.125, Queue: 0.25, Environment: 1.5, Run: 2},
 		},
 		Output:    output,
 		MediaType: mediaType,

@@ -212,12 +212,12 @@ func (s *Server) callable(ref pack.ActionRef) (*pack.Action, error) {
 
 // serverTiming says in a browser's words where the time went.
 func serverTiming(auth time.Duration, t execution.Timing) string {
-	var buffer [128]byte
+	var buffer [160]byte
 	text := buffer[:0]
 	for _, part := range [...]struct {
 		name string
 		ms   float64
-	}{{"auth;dur=", float64(auth) / float64(time.Millisecond)}, {", queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
+	}{{"auth;dur=", float64(auth) / float64(time.Millisecond)}, {", validate;dur=", t.Validate}, {", queue;dur=", t.Queue}, {", environment;dur=", t.Environment}, {", start;dur=", t.Start}, {", run;dur=", t.Run}} {
 		us := max(0, int64(math.Round(part.ms*1000)))
 		text = strconv.AppendInt(append(text, part.name...), us/1000, 10)
 		text = append(text, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))

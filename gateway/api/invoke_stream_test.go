@@ -55,7 +55,7 @@ func TestInvokeTellsOfTheBuild(t *testing.T) {
 			{"2", "environment", `{"pack":"snake","runtime":"python","digest":"` + firstDigest + `","phase":"install","line":"Collecting <idna>","elapsed_ms":0}`},
 			{"3", "environment", `{"pack":"snake","runtime":"python","digest":"` + firstDigest + `","phase":"published","elapsed_ms":2000}`},
 			{"4", "result", `{"id":"` + id + `","status":"succeeded","media_type":"` + test.media + `",` + test.result +
-				`,"timing":{"queue_ms":0.25,"environment_ms":1.5,"start_ms":0,"run_ms":2}}`},
+				`,"timing":{"validate_ms":0.125,"queue_ms":0.25,"environment_ms":1.5,"start_ms":0,"run_ms":2}}`},
 		}
 		got := []received{s.next(t), s.next(t), s.next(t), s.next(t)}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -35,7 +35,7 @@ func TestInvokeAnswersWithTheResultItself(t *testing.T) {
 		want := map[string]string{
 			"Content-Type":           test.media,
 			"Attune-Execution-Id":    seen[len(seen)-1].ID,
-			"Server-Timing":          "auth;dur=0, queue;dur=0.250, environment;dur=1.500, start;dur=0.000, run;dur=2.000",
+			"Server-Timing":          "auth;dur=0, validate;dur=0.125, queue;dur=0.250, environment;dur=1.500, start;dur=0.000, run;dur=2.000",
 			"Cache-Control":          "no-store",
 			"X-Content-Type-Options": "nosniff",
 		}
@@ -276,7 +276,7 @@ func TestRequestsDoNotShareMemory(t *testing.T) {
 func TestServerTiming(t *testing.T) {
 	t.Parallel()
 	for _, ms := range []float64{0, 0.001, 0.25, 1.5, 12.34, 999.999, 123456.789} {
-		want := fmt.Sprintf("auth;dur=1.500, queue;dur=%.3f, environment;dur=0.000, start;dur=%.3f, run;dur=2.000", ms, ms)
+		want := fmt.Sprintf("auth;dur=1.500, validate;dur=0.000, queue;dur=%.3f, environment;dur=0.000, start;dur=%.3f, run;dur=2.000", ms, ms)
 		if got := serverTiming(1500*time.Microsecond, execution.Timing{Queue: ms, Start: ms, Run: 2}); got != want {
 			t.Errorf("serverTiming(%v) = %q, want %q", ms, got, want)
 		}

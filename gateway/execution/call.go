@@ -101,6 +101,7 @@ func (r *Runner) accept(ctx context.Context, request Request) (*call, error) {
 			cause:   err,
 		}
 	}
+	accepted.execution.Timing.Validate = milliseconds(time.Since(request.Arrived))
 	return accepted, nil
 }
 

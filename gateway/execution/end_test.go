@@ -84,6 +84,21 @@ func (r *rig) start(ctx context.Context, name string) <-chan ended {
 	return done
 }
 
+// What it takes to read and check a call counts, too.
+func TestTimeoutSaysHowLongValidationTook(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, map[string]action{"hello": {"output_format: text\n", "echo hello"}}, nil)
+	request := Request{ID: NewID(), Action: "demo.hello", Timeout: time.Second, Arrived: time.Now().Add(-time.Minute)}
+	outcome, err := r.Invoke(t.Context(), request)
+	failure := asError(t, err)
+	if failure.Code != CodeTimedOut || failure.Started || !strings.Contains(failure.Reason, "timed out after 1s: validation 60") {
+		t.Errorf("error = %+v, want timed-out after 60 s of validation", failure)
+	}
+	if outcome == nil || outcome.Execution.Timing.Validate < 60_000 {
+		t.Errorf("outcome = %+v, want it to tell of the validation", outcome)
+	}
+}
+
 func TestTimeoutKillsAndSaysWhereTheTimeWent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, map[string]action{

@@ -62,6 +62,7 @@ type Failure struct {
 
 // Timing says where a call's time went, in milliseconds.
 type Timing struct {
+	Validate    float64 `json:"validate_ms"`    // until the call was accepted: reading and checking it
 	Queue       float64 `json:"queue_ms"`       // waiting for a slot
 	Environment float64 `json:"environment_ms"` // waiting for the environment
 	Start       float64 `json:"start_ms"`       // starting an instance; 0 on a warm one

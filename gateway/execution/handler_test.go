@@ -158,7 +158,7 @@ func TestTimedOutCallSaysWhereTheTimeWent(t *testing.T) {
 	r := newHands(t, "output_format: json\n", h)
 	x, failure := r.mustFail(t, t.Context(), "a", 150*time.Millisecond)
 	if failure.Code != CodeTimedOut || failure.Started || !failure.Retryable || x.Timing.Queue < 100 ||
-		!strings.Contains(failure.Reason, "timed out after 150ms: environment 0 ms, queue 1") || !strings.Contains(failure.Reason, "run 0 ms") {
+		!strings.Contains(failure.Reason, "timed out after 150ms: validation ") || !strings.Contains(failure.Reason, "environment 0 ms, queue ") || !strings.Contains(failure.Reason, "run 0 ms") {
 		t.Errorf("%+v, %+v", failure.Failure, x.Timing)
 	}
 }

@@ -95,8 +95,8 @@ func (r *Runner) check(call *call, parsed json.RawMessage, out *output, ran func
 func (r *Runner) timedOut(call *call, started bool) *Error {
 	t := call.execution.Timing
 	e := fail(CodeTimedOut, "action", "run", fmt.Sprintf(
-		"timed out after %s: environment %.0f ms, queue %.0f ms, start %.0f ms, run %.0f ms",
-		call.timeout.Round(time.Millisecond), t.Environment, t.Queue, t.Start, t.Run))
+		"timed out after %s: validation %.0f ms, environment %.0f ms, queue %.0f ms, start %.0f ms, run %.0f ms",
+		call.timeout.Round(time.Millisecond), t.Validate, t.Environment, t.Queue, t.Start, t.Run))
 	e.Started = started
 	if !started {
 		e.Component, e.Phase, e.Retryable = "gateway", "queue", true

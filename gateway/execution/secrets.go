@@ -61,7 +61,7 @@ func (c *call) hide(parameters []byte) error {
 	if err != nil {
 		return fmt.Errorf("read secrets: %w", err)
 	}
-	c.masker = secret.NewMasker(texts)
+	c.masker = secret.NewMasker(texts, pack.Written)
 	return nil
 }
 

@@ -3,9 +3,11 @@ package execution
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"attune/gateway/pack"
 	"attune/gateway/secret"
 )
 
@@ -80,6 +82,33 @@ func TestSecretsAreRefused(t *testing.T) {
 			if strings.Contains(failure.Error()+p.Detail, "hush") {
 				t.Errorf("%s: the error tells a value: %v %+v", name, failure, p)
 			}
+		}
+	}
+}
+
+// Calls with more secrets than can be hidden at little cost are refused, by the
+// parameter's name alone.
+func TestTooMuchSecretIsRefused(t *testing.T) {
+	t.Parallel()
+	if pack.MaxSecret != secret.MaxValue {
+		t.Errorf("a call's secret may have %d bytes, a stored one %d", pack.MaxSecret, secret.MaxValue)
+	}
+	r := newRig(t, map[string]action{"uses": {"parameters: {token: {secret: true}}\n", "cat >/dev/null"}}, nil)
+	if got := r.mustCall(t, "uses", `{"token":"`+strings.Repeat("hush", pack.MaxSecret/4)+`"}`); got.Execution.Status != StatusSucceeded {
+		t.Errorf("a secret of %d bytes: %+v", pack.MaxSecret, got.Execution)
+	}
+	for name, value := range map[string]string{
+		"a byte too many": `"` + strings.Repeat("hush", pack.MaxSecret/4) + `!"`,
+		"6 MiB":           `"` + strings.Repeat("hush-hu\\n", 6<<20/9) + `"`,
+		"many values":     `["hush-hush"` + strings.Repeat(`,"hush-hush-"`, pack.MaxSecretTexts) + `]`,
+	} {
+		outcome, err := r.call(t.Context(), "uses", `{"token":`+value+`}`, 0)
+		failure := asError(t, err)
+		if outcome != nil || failure.Code != CodeInvalidParameters || len(failure.Parameters) != 1 || failure.Parameters[0].Pointer != "/token" {
+			t.Errorf("%s: error = %+v, %v, want invalid-parameters at /token", name, failure, outcome)
+		}
+		if text := fmt.Sprint(failure, failure.Parameters); strings.Contains(text, "hush") {
+			t.Errorf("%s: the error tells a value: %s", name, text)
 		}
 	}
 }

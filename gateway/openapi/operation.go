@@ -12,7 +12,7 @@ import (
 var headers = Object{
 	"Attune-Request-Id":   header("The request's ID, also in the gateway's log and in a problem's instance.", Object{"type": "string"}),
 	"Attune-Execution-Id": header("The execution that this is the answer of.", Object{"type": "string"}),
-	"Server-Timing":       header("Where the time went: queue, environment, start, run.", Object{"type": "string"}),
+	"Server-Timing":       header("Where the time went: auth, validate, queue, environment, start, run.", Object{"type": "string"}),
 	"Preference-Applied":  header("What of Prefer was followed.", Object{"type": "string"}),
 	"Location":            header("Where to look from now on.", Object{"type": "string"}),
 	"ETag":                header("Changes with the document.", Object{"type": "string"}),

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // ErrUnencodable is what Encode's errors about parameters wrap that a format has
@@ -52,7 +53,7 @@ func encodeDotenv(object map[string]any) ([]byte, error) {
 	}
 	var out strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(pairs)) {
-		out.WriteString(key + "='" + strings.ReplaceAll(pairs[key], "'", `'\''`) + "'\n")
+		out.WriteString(key + "='" + dotenvQuote(pairs[key]) + "'\n")
 	}
 	if out.Len() == 0 {
 		return []byte("\n"), nil
@@ -193,22 +194,28 @@ func yamlKey(key string) string {
 
 func yamlString(s string) string {
 	var out strings.Builder
+	out.Grow(len(s) + len(s)/16 + 16)
 	out.WriteByte('"')
-	for _, r := range s {
+	begin := 0 // of what isn't written yet, and needs no escape
+	for at, r := range s {
+		if r == ' ' || r != '"' && r != '\\' && unicode.IsPrint(r) {
+			continue
+		}
+		out.WriteString(s[begin:at])
+		begin = at + utf8.RuneLen(r)
 		switch {
 		case r == '"' || r == '\\':
 			out.WriteByte('\\')
 			out.WriteRune(r)
 		case r == '\n':
 			out.WriteString(`\n`)
-		case r == ' ' || unicode.IsPrint(r):
-			out.WriteRune(r)
 		case r <= 0xffff:
 			fmt.Fprintf(&out, `\u%04x`, r)
 		default:
 			fmt.Fprintf(&out, `\U%08x`, r)
 		}
 	}
+	out.WriteString(s[begin:])
 	out.WriteByte('"')
 	return out.String()
 }

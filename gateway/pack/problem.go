@@ -33,19 +33,34 @@ func problems(err error) []Problem {
 	if !ok {
 		return []Problem{{Detail: "doesn't fit its schema"}}
 	}
-	var all []Problem
-	collect(invalid, &all)
-	slices.SortFunc(all, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Detail, b.Detail))
-	})
-	all = slices.Compact(all)
-	return all[:min(len(all), maxProblems)]
+	var c collector
+	c.collect(invalid)
+	c.prune()
+	return c.found
 }
 
-func collect(e *jsonschema.ValidationError, all *[]Problem) {
+// collector keeps the first of all problems, by where they are.
+type collector struct{ found []Problem }
+
+func (c *collector) add(p Problem) {
+	if c.found = append(c.found, p); len(c.found) >= 20*maxProblems {
+		c.prune()
+	}
+}
+
+// prune sorts what was found, and forgets what won't be reported.
+func (c *collector) prune() {
+	slices.SortFunc(c.found, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Detail, b.Detail))
+	})
+	c.found = slices.Compact(c.found)
+	c.found = c.found[:min(len(c.found), maxProblems)]
+}
+
+func (c *collector) collect(e *jsonschema.ValidationError) {
 	add := func(detail string, below ...string) {
 		path := append(slices.Clip(e.InstanceLocation), below...)
-		*all = append(*all, Problem{Pointer: pointer(path), Detail: detail})
+		c.add(Problem{Pointer: pointer(path), Detail: detail})
 	}
 	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
@@ -65,7 +80,7 @@ func collect(e *jsonschema.ValidationError, all *[]Problem) {
 			add(detail(e.ErrorKind))
 		}
 		for _, cause := range e.Causes {
-			collect(cause, all)
+			c.collect(cause)
 		}
 	}
 }
@@ -159,13 +174,14 @@ func list(values []any) string {
 	return text
 }
 
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
+
 // pointer is a JSON Pointer, cut where a caller has made it absurdly long.
 func pointer(path []string) string {
-	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	var out strings.Builder
 	for _, step := range path {
 		out.WriteByte('/')
-		out.WriteString(escape.Replace(step))
+		out.WriteString(pointerEscapes.Replace(step))
 		if out.Len() > maxPointer {
 			return strings.ToValidUTF8(out.String()[:maxPointer], "") + "…"
 		}

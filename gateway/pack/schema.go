@@ -56,6 +56,9 @@ func (s *Schema) ApplyWith(body []byte, stored map[string]string) (json.RawMessa
 		if clashes := s.addSecrets(object, stored); len(clashes) > 0 {
 			return nil, clashes, nil
 		}
+		if found := s.tooMuchSecret(object); len(found) > 0 {
+			return nil, found, nil
+		}
 		fill(object, s.compiled)
 		if err := s.compiled.Validate(object); err != nil {
 			return nil, s.discreet(problems(err)), nil

@@ -186,6 +186,32 @@ func TestProblemsAreBounded(t *testing.T) {
 	}
 }
 
+// Of very many problems the first ones are reported, whichever were found first.
+func TestManyProblemsAreTheFirstOnes(t *testing.T) {
+	t.Parallel()
+	schema := mustSchema(t, orderSchema)
+	var keys []string
+	for i := range 50_000 {
+		keys = append(keys, fmt.Sprintf(`"k%06d":1`, i))
+	}
+	_, found, err := schema.Apply([]byte(`{"item":"x",` + strings.Join(keys, ",") + "}"))
+	if err != nil || len(found) != maxProblems {
+		t.Fatalf("%d problems, %v, want %d", len(found), err, maxProblems)
+	}
+	for i, problem := range found {
+		if want := (Problem{fmt.Sprintf("/k%06d", i), "is not known here"}); problem != want {
+			t.Fatalf("problem %d = %v, want %v", i, problem, want)
+		}
+	}
+	var c collector
+	for i := range 100_000 {
+		c.add(Problem{Pointer: fmt.Sprint(i)})
+		if len(c.found) > 20*maxProblems {
+			t.Fatalf("%d problems are kept", len(c.found))
+		}
+	}
+}
+
 func TestDefaultsAreNotShared(t *testing.T) {
 	t.Parallel()
 	schema := mustSchema(t, orderSchema)

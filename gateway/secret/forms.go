@@ -1,14 +1,13 @@
 package secret
 
 import (
+	"bytes"
 	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 const (
@@ -18,18 +17,19 @@ const (
 	// minDerived is how many bytes an encoding or a line must have.
 	minDerived = 6
 	// maxDerived is up to which length encodings are masked as well; of longer
-	// ones only the text itself and its lines.
+	// ones only the text itself, its lines, and what it is in a document.
 	maxDerived = 8 << 10
 	// minLine is how long a line of a secret must be to be masked by itself.
 	minLine = 8
 )
 
-// forms are a text and the encodings of it that programs print, each once.
+// forms are a text and the encodings of it that programs print. Some may be there
+// more than once, and most share their bytes: what needs no encoding has none.
 func forms(text string) []string {
 	if len(text) < MinMasked {
 		return nil
 	}
-	all := []string{text, escaped(text, false)}
+	all := []string{text, escaped(text, never)}
 	if strings.ContainsRune(text, '\n') { // a program may print it line by line
 		for line := range strings.SplitSeq(text, "\n") {
 			if line = strings.TrimSpace(line); len(line) >= minLine {
@@ -37,64 +37,131 @@ func forms(text string) []string {
 			}
 		}
 	}
-	if len(text) <= maxDerived {
-		derived := []string{
-			escaped(text, true), htmlEscaped(text), strings.ReplaceAll(text, "'", `'\''`), strings.ReplaceAll(text, "'", `'"'"'`),
-			hex.EncodeToString([]byte(text)), strings.ToUpper(hex.EncodeToString([]byte(text))),
-			url.QueryEscape(text), url.PathEscape(text), percent(text, "-._~"), percent(text, "-._~/"), percent(text, "-._~!*'()"),
-		}
-		derived = append(derived, base64Forms(text)...)
-		all = append(all, slices.DeleteFunc(derived, func(form string) bool { return len(form) < minDerived })...)
+	if len(text) > maxDerived {
+		return all
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	derived := []string{
+		strings.ReplaceAll(text, "'", `'\''`), strings.ReplaceAll(text, "'", `'"'"'`),
+		hexadecimal(text, "0123456789abcdef"), hexadecimal(text, "0123456789ABCDEF"),
+	}
+	if strings.ContainsAny(text, "<>&") {
+		derived = append(derived, escaped(text, forHTML))
+	}
+	if strings.ContainsFunc(text, beyondASCII) {
+		derived = append(derived, escaped(text, beyondASCII), escaped(text, forHTML), escaped(text, linesApart))
+	}
+	derived = append(append(derived, percentForms(text)...), base64Forms(text)...)
+	return append(all, slices.DeleteFunc(derived, func(form string) bool { return len(form) < minDerived })...)
 }
 
-// escaped is the inside of a JSON string; ascii writes everything else as \u.
-func escaped(text string, ascii bool) string {
+// What writers of JSON escape besides what they must.
+func never(rune) bool         { return false }                                             // JavaScript
+func beyondASCII(r rune) bool { return r > '~' }                                           // Python
+func linesApart(r rune) bool  { return r == '\u2028' || r == '\u2029' }                    // Go
+func forHTML(r rune) bool     { return r == '<' || r == '>' || r == '&' || linesApart(r) } // Go, by default
+
+// escaped is the inside of a JSON string, in which \u stands for control
+// characters and what is named besides.
+func escaped(text string, besides func(rune) bool) string {
+	if !utf8.ValidString(text) {
+		text = string([]rune(text)) // with the replacement that everybody writes
+	}
 	var out strings.Builder
-	for _, r := range text {
-		switch {
-		case r == '"' || r == '\\':
-			out.WriteByte('\\')
-			out.WriteRune(r)
-		case r < ' ':
-			if i := strings.IndexRune("\b\f\n\r\t", r); i >= 0 {
-				out.WriteString(`\` + "bfnrt"[i:i+1])
-			} else {
-				fmt.Fprintf(&out, `\u%04x`, r)
-			}
-		case r > '~' && ascii:
-			for _, unit := range utf16.Encode([]rune{r}) {
-				fmt.Fprintf(&out, `\u%04x`, unit)
-			}
-		default:
-			out.WriteRune(r)
+	begin := 0 // of what isn't written yet, and needs no escape
+	for at, r := range text {
+		short := -1
+		if r < ' ' || r == '"' || r == '\\' {
+			short = strings.IndexRune("\"\\\b\f\n\r\t", r)
+		} else if !besides(r) {
+			continue
 		}
+		if begin == 0 {
+			out.Grow(len(text) + len(text)/16 + 16)
+		}
+		out.WriteString(text[begin:at])
+		if begin = at + utf8.RuneLen(r); short >= 0 {
+			out.WriteString(`\` + `"\bfnrt`[short:short+1])
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	if begin == 0 {
+		return text
+	}
+	out.WriteString(text[begin:])
+	return out.String()
+}
+
+func hexadecimal(text, digits string) string {
+	var out strings.Builder
+	out.Grow(2 * len(text))
+	var part [512]byte // written at once
+	for begin := 0; begin < len(text); begin += len(part) / 2 {
+		n := 0
+		for i := begin; i < min(begin+len(part)/2, len(text)); i++ {
+			part[n], part[n+1] = digits[text[i]>>4], digits[text[i]&0xf]
+			n += 2
+		}
+		out.Write(part[:n])
 	}
 	return out.String()
 }
 
-// htmlEscaped is the inside of a JSON string as Go writes it by default.
-func htmlEscaped(text string) string {
-	encoded, err := json.Marshal(text)
-	if err != nil {
-		return text // a string can always be encoded
+// bytesOf is a set: letters, digits and those of more.
+func bytesOf(more string) (set [256]bool) {
+	for _, b := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + more) {
+		set[b] = true
 	}
-	return string(encoded[1 : len(encoded)-1])
+	return set
 }
 
-// percent encodes what is neither a letter, a digit nor one of safe.
-func percent(text, safe string) string {
-	var out strings.Builder
-	for _, b := range []byte(text) {
-		letter := b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9'
-		if letter || strings.IndexByte(safe, b) >= 0 {
-			out.WriteByte(b)
-		} else {
-			fmt.Fprintf(&out, "%%%02X", b)
+// What languages leave as it is in a URL.
+var (
+	unreserved   = bytesOf("-._~")
+	inPython     = bytesOf("-._~/")
+	inJavaScript = bytesOf("-._~!*'()")
+	inPaths      = bytesOf("-._~$&+=:@") // by Go
+)
+
+func percentForms(text string) []string {
+	plain := percent(text, &unreserved)
+	all := []string{plain, percent(text, &inPaths)}
+	if strings.Contains(text, " ") {
+		all = append(all, strings.ReplaceAll(plain, "%20", "+"))
+	}
+	if strings.Contains(text, "/") {
+		all = append(all, percent(text, &inPython))
+	}
+	if strings.ContainsAny(text, "!*'()") {
+		all = append(all, percent(text, &inJavaScript))
+	}
+	return all
+}
+
+// percent encodes what isn't one of safe.
+func percent(text string, safe *[256]bool) string {
+	encoded := 0
+	for i := range len(text) {
+		if !safe[text[i]] {
+			encoded++
 		}
 	}
+	if encoded == 0 {
+		return text
+	}
+	var out strings.Builder
+	out.Grow(len(text) + 2*encoded)
+	begin := 0 // of what isn't written yet, and needs no escape
+	for i := range len(text) {
+		if b := text[i]; !safe[b] {
+			out.WriteString(text[begin:i])
+			out.Write([]byte{'%', "0123456789ABCDEF"[b>>4], "0123456789ABCDEF"[b&0xf]})
+			begin = i + 1
+		}
+	}
+	out.WriteString(text[begin:])
 	return out.String()
 }
 
@@ -102,16 +169,34 @@ func percent(text, safe string) string {
 // breaks them, and as a part of something longer: at each of the three places
 // where it can begin, without the characters that its neighbours have a part in.
 func base64Forms(text string) []string {
-	var all []string
-	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-		all = append(all, encoding.EncodeToString([]byte(text)))
-		for line := range slices.Chunk([]byte(text), 57) { // 76 characters
-			all = append(all, encoding.EncodeToString(line))
+	const line = 76
+	all := make([]string, 0, 8+len(text)/line*4)
+	add := func(encoded string, before int) {
+		bits := 8 * (before + len(text))
+		all = append(all, encoded[(8*before+5)/6:bits/6])
+		if before > 0 {
+			return
 		}
-		for before := range 3 {
-			encoded := encoding.EncodeToString(append(make([]byte, before), text...))
-			bits := 8 * (before + len(text))
-			all = append(all, encoded[(8*before+5)/6:bits/6])
+		all = append(all, encoded)
+		for rest := encoded; len(rest) > 0; rest = rest[min(line, len(rest)):] {
+			all = append(all, rest[:min(line, len(rest))])
+		}
+	}
+	var encoded []byte
+	raw := append(make([]byte, 2, 2+len(text)), text...)
+	for before := range 3 {
+		encoded = base64.StdEncoding.AppendEncode(encoded[:0], raw[2-before:])
+		add(string(encoded), before)
+		if bytes.ContainsAny(encoded, "+/") {
+			for i, b := range encoded { // what URLs have instead
+				switch b {
+				case '+':
+					encoded[i] = '-'
+				case '/':
+					encoded[i] = '_'
+				}
+			}
+			add(string(encoded), before)
 		}
 	}
 	return all

@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 )
@@ -9,103 +10,174 @@ import (
 const Mask = "[MASKED]"
 
 // Masker replaces secrets in a text: every byte that belongs to an occurrence
-// of one is covered, and a run of covered bytes becomes one Mask. A nil Masker
+// of one is covered, and a run of covered bytes becomes one Mask. Of what is
+// longer than 256 bytes each piece of so many is a secret by itself. A nil Masker
 // leaves everything as it is. It may be used concurrently.
 //
-// It is an automaton of Aho and Corasick: one step per byte, however many
-// secrets there are and however they overlap.
+// It looks for the first bytes of patterns by a filter, which nearly always says
+// no, and then for the longest pattern in a sorted list. So making one costs little
+// more than writing the patterns down, and no text takes more than some
+// comparisons of 256 bytes for each of its bytes.
 type Masker struct {
-	nodes   []node
-	root    [256]int32 // the root's children
-	longest int
+	patterns []pattern // sorted by text, each once
+	longest  int
+	window   uint64   // selects the first bytes that every pattern has, of eight
+	filter   []uint64 // a bit for each hash of the first bytes of a pattern
+	shift    int      // of a hash to the number of its bit
 }
 
-// node is a state: a beginning of some secret.
-type node struct {
-	fail    int32 // the longest proper suffix that is a node
-	child   int32 // first child; 0 = none
-	sibling int32 // next child of the same parent; 0 = none
-	depth   int32
-	match   int32 // length of the longest secret that ends here; 0 = none
-	b       byte
+// pattern is a form of a secret, or a piece of one.
+type pattern struct {
+	text   string
+	within int32 // index of the longest pattern that it begins with; -1 = none
 }
+
+const (
+	// maxPattern is how long a piece is. It bounds what a stream holds back, and
+	// what it costs to look at one byte.
+	maxPattern = 256
+	windowSize = 8
+)
 
 // NewMasker makes a masker of the texts and their usual encodings; nil if there
-// is nothing to mask. Texts of fewer than MinMasked bytes are not masked.
-func NewMasker(texts []string) *Masker {
-	m := &Masker{nodes: make([]node, 1)}
-	for _, text := range texts {
-		for _, form := range forms(text) {
-			m.insert(form)
+// is nothing to mask. Texts of fewer than MinMasked bytes are not masked. More
+// encodings are functions that give further forms of a text.
+func NewMasker(texts []string, encodings ...func(text string) []string) *Masker {
+	var all []string
+	for _, text := range slices.Compact(slices.Sorted(slices.Values(texts))) {
+		all = append(all, forms(text)...)
+		if len(text) < MinMasked {
+			continue
+		}
+		for _, encoding := range encodings {
+			all = append(all, encoding(text)...)
 		}
 	}
-	if m.longest == 0 {
+	if len(all) == 0 {
 		return nil
 	}
+	m := &Masker{}
+	m.sort(all)
 	m.link()
+	m.sieve()
 	return m
 }
 
-func (m *Masker) insert(text string) {
-	at := int32(0)
-	for i := range len(text) {
-		next := m.step(at, text[i])
-		if next == 0 {
-			next = int32(len(m.nodes))
-			m.nodes = append(m.nodes, node{b: text[i], depth: m.nodes[at].depth + 1, sibling: m.nodes[at].child})
-			m.nodes[at].child = next
-			if at == 0 {
-				m.root[text[i]] = next
+// sort makes the list of patterns.
+func (m *Masker) sort(forms []string) {
+	slices.Sort(forms)
+	forms = slices.Compact(forms) // before they are cut up, for there is much that needs no encoding
+	count := 0
+	for _, form := range forms {
+		count += (len(form) + maxPattern - 1) / maxPattern
+	}
+	m.patterns = make([]pattern, 0, count)
+	for _, form := range forms {
+		for piece := range pieces(form) {
+			m.patterns = append(m.patterns, pattern{text: piece})
+		}
+	}
+	slices.SortFunc(m.patterns, func(a, b pattern) int { return strings.Compare(a.text, b.text) })
+	m.patterns = slices.CompactFunc(m.patterns, func(a, b pattern) bool { return a.text == b.text })
+}
+
+// pieces cuts a form up. The last piece overlaps the one before it, so that none
+// is short.
+func pieces(form string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for begin := 0; begin < len(form); begin += maxPattern {
+			begin := max(0, min(begin, len(form)-maxPattern))
+			if !yield(form[begin:min(begin+maxPattern, len(form))]) {
+				return
 			}
 		}
-		at = next
-	}
-	m.nodes[at].match = int32(len(text))
-	m.longest = max(m.longest, len(text))
-}
-
-// step is the child of a node by a byte; 0 = there is none.
-func (m *Masker) step(at int32, b byte) int32 {
-	if at == 0 {
-		return m.root[b]
-	}
-	for next := m.nodes[at].child; next != 0; next = m.nodes[next].sibling {
-		if m.nodes[next].b == b {
-			return next
-		}
-	}
-	return 0
-}
-
-// next follows failures until the byte fits somewhere.
-func (m *Masker) next(at int32, b byte) int32 {
-	for {
-		if next := m.step(at, b); next != 0 || at == 0 {
-			return next
-		}
-		at = m.nodes[at].fail
 	}
 }
 
-// link sets fail, breadth first, and lets a node end with what its suffixes end
-// with.
+// link finds the patterns that others begin with.
 func (m *Masker) link() {
-	queue := make([]int32, 0, len(m.nodes))
-	for _, first := range m.root {
-		if first != 0 {
-			queue = append(queue, first)
+	at := int32(-1)
+	for i := range m.patterns {
+		p := &m.patterns[i]
+		for at >= 0 && !strings.HasPrefix(p.text, m.patterns[at].text) {
+			at = m.patterns[at].within
+		}
+		p.within, at = at, int32(i)
+	}
+}
+
+// sieve makes the filter.
+func (m *Masker) sieve() {
+	const bitsPerPattern = 32 // so that it passes one byte in 32 to 64 for nothing
+	shortest, bits := windowSize, 6
+	for _, p := range m.patterns {
+		shortest, m.longest = min(shortest, len(p.text)), max(m.longest, len(p.text))
+	}
+	for 1<<bits < bitsPerPattern*len(m.patterns) {
+		bits++
+	}
+	m.window, m.shift = ^uint64(0)>>(8*(windowSize-shortest)), 64-bits
+	m.filter = make([]uint64, 1<<bits/64)
+	var first [windowSize]byte
+	for _, p := range m.patterns {
+		copy(first[:], p.text)
+		bit := m.hash(first[:])
+		m.filter[bit/64] |= 1 << (bit % 64)
+	}
+}
+
+// hash is the number of the bit for eight bytes.
+func (m *Masker) hash(b []byte) uint64 {
+	return (binary.LittleEndian.Uint64(b) & m.window) * 0x9E3779B97F4A7C15 >> m.shift
+}
+
+// candidate is the first place, not before from, where a pattern may begin.
+func (m *Masker) candidate(text []byte, from int) int {
+	at := from
+	for ; at+windowSize <= len(text); at++ {
+		if bit := m.hash(text[at:]); m.filter[bit/64]>>(bit%64)&1 != 0 {
+			return at
 		}
 	}
-	for len(queue) > 0 {
-		at := queue[0]
-		queue = queue[1:]
-		for child := m.nodes[at].child; child != 0; child = m.nodes[child].sibling {
-			fail := m.next(m.nodes[at].fail, m.nodes[child].b)
-			m.nodes[child].fail = fail
-			m.nodes[child].match = max(m.nodes[child].match, m.nodes[fail].match)
-			queue = append(queue, child)
+	return at // so close to the end there is no room for the filter
+}
+
+// find tells how long the longest pattern is that a text begins with, and whether
+// the text may be the beginning of a longer one.
+func (m *Masker) find(text []byte) (length int, open bool) {
+	text = text[:min(len(text), m.longest)]
+	low, high := 0, len(m.patterns)
+	for low < high {
+		if middle := (low + high) / 2; m.patterns[middle].text <= string(text) {
+			low = middle + 1
+		} else {
+			high = middle
 		}
 	}
+	if low < len(m.patterns) {
+		next := m.patterns[low].text
+		open = len(next) > len(text) && next[:len(text)] == string(text)
+	}
+	// Whatever the text begins with, the last pattern that isn't greater does, too.
+	at := int32(low - 1)
+	if at < 0 {
+		return 0, open
+	}
+	last := m.patterns[at].text
+	if len(text) >= len(last) && string(text[:len(last)]) == last {
+		return len(last), open
+	}
+	common := 0
+	for common < min(len(last), len(text)) && last[common] == text[common] {
+		common++
+	}
+	for at >= 0 && len(m.patterns[at].text) > common {
+		at = m.patterns[at].within
+	}
+	if at < 0 {
+		return 0, open
+	}
+	return len(m.patterns[at].text), open
 }
 
 // String masks a whole text.
@@ -136,103 +208,4 @@ func (m *Masker) Bytes(text []byte) []byte {
 	s.Write(text, func(b []byte) { out = append(out, b...) })
 	s.End(false, func(b []byte) { out = append(out, b...) })
 	return out
-}
-
-// Stream masks a text that comes in pieces. It holds back only what may be the
-// beginning of a secret, which is never more than the longest one. It is for one
-// goroutine. That of a nil Masker lets everything through, and so does a nil one.
-type Stream struct {
-	m       *Masker
-	at      int32
-	held    []byte     // not given out yet
-	base    int        // where held begins in the text
-	covered []interval // of the text, sorted and apart
-	masking bool       // the last byte given out was covered
-}
-
-// interval is from the first byte up to, not with, end.
-type interval struct{ begin, end int }
-
-// Stream begins a text.
-func (m *Masker) Stream() *Stream { return &Stream{m: m} }
-
-// Write takes a piece, and gives out what is decided by now. What out is given
-// is only valid until it returns.
-func (s *Stream) Write(piece []byte, out func([]byte)) {
-	if s == nil || s.m == nil {
-		out(piece)
-		return
-	}
-	const most = 32 << 10 // bounds what is held of a large piece
-	for chunk := range slices.Chunk(piece, most) {
-		s.take(chunk)
-		s.give(len(s.held)-int(s.m.nodes[s.at].depth), out)
-	}
-}
-
-// take reads a piece and notes where secrets are.
-func (s *Stream) take(piece []byte) {
-	position := s.base + len(s.held)
-	s.held = append(s.held, piece...)
-	for i, b := range piece {
-		s.at = s.m.next(s.at, b)
-		length := int(s.m.nodes[s.at].match)
-		if length == 0 {
-			continue
-		}
-		found := interval{position + i + 1 - length, position + i + 1}
-		for n := len(s.covered); n > 0 && s.covered[n-1].end >= found.begin; n = len(s.covered) {
-			found.begin = min(found.begin, s.covered[n-1].begin)
-			s.covered = s.covered[:n-1]
-		}
-		s.covered = append(s.covered, found)
-	}
-}
-
-// give gives out the first n bytes that are held, for which no secret can come
-// any more.
-func (s *Stream) give(n int, out func([]byte)) {
-	at, end := s.base, s.base+n
-	for at < end {
-		for len(s.covered) > 0 && s.covered[0].end <= at {
-			s.covered = s.covered[1:]
-		}
-		until := end
-		if len(s.covered) > 0 && s.covered[0].begin <= at {
-			if until = min(end, s.covered[0].end); !s.masking {
-				out([]byte(Mask))
-			}
-			s.masking = true
-		} else {
-			if len(s.covered) > 0 {
-				until = min(end, s.covered[0].begin)
-			}
-			out(s.held[at-s.base : until-s.base])
-			s.masking = false
-		}
-		at = until
-	}
-	if n > 0 {
-		s.held = s.held[:copy(s.held, s.held[n:])]
-		s.base = end
-	}
-}
-
-// End gives out the rest. cut says that the text goes on where nobody sees it:
-// then what may be the beginning of a secret is masked.
-func (s *Stream) End(cut bool, out func([]byte)) {
-	if s == nil || s.m == nil {
-		return
-	}
-	depth := int(s.m.nodes[s.at].depth)
-	if end := s.base + len(s.held); cut && depth > 0 {
-		begin := end - depth
-		for n := len(s.covered); n > 0 && s.covered[n-1].end >= begin; n = len(s.covered) {
-			begin = min(begin, s.covered[n-1].begin)
-			s.covered = s.covered[:n-1]
-		}
-		s.covered = append(s.covered, interval{begin, end})
-	}
-	s.give(len(s.held), out)
-	s.at = 0
 }

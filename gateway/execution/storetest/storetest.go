@@ -105,7 +105,7 @@ func full() *execution.Execution {
 			Code: "action-failed", Component: "action", Phase: "run",
 			Reason: "exit status 3 <&>\u2028", Retryable: true, Started: true,
 		},
-		Timing: execution.Timing{Queue: 0.1, Environment: 2, Start: 3.25, Run: 4},
+		Timing: execution.Timing{Validate: 0.5, Queue: 0.1, Environment: 2, Start: 3.25, Run: 4},
 		Source: "http", Caller: "01J", Attempt: 2,
 	}
 }
