@@ -35,6 +35,7 @@ func (g *gateway) openEngine(ctx context.Context) error {
 		}
 		g.engine = engine
 	}
+	g.containers = g.engine // until they are counted
 	g.onClose("engine", g.engine.Close)
 	var err error
 	if g.info, err = g.engine.Info(ctx); err != nil {

@@ -27,7 +27,6 @@ var _ api.Metrics = (*measures)(nil)
 // openMeasures makes the metrics and what draws traces, and puts the first into
 // the way to the engine.
 func (g *gateway) openMeasures() error {
-	g.containers = g.engine
 	if g.config.Metrics {
 		registry := metrics.New(version)
 		g.measures = &measures{

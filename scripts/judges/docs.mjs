@@ -14,7 +14,7 @@ try {
     if (!request.url().startsWith(gateway) && !request.url().startsWith('data:')) faults.push('asked ' + request.url());
   });
   await page.goto(gateway + '/docs');
-  await page.getByText('7 actions').waitFor();
+  await page.getByText('8 actions').waitFor();
 
   // Every operation can be opened.
   const links = await page.locator('#list a').all();
