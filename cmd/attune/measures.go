@@ -9,6 +9,7 @@ import (
 	"attune/gateway/api"
 	"attune/gateway/metrics"
 	"attune/gateway/pack"
+	"attune/gateway/queue"
 	"attune/gateway/trace"
 )
 
@@ -92,6 +93,7 @@ func (g *gateway) observe() {
 	}
 	g.recorder.OnEnd(m.executions.Ended)
 	metrics.Recording(m.Registry, g.recorder.Stats)
+	metrics.Jobs(m.Registry, g.jobStats)
 	metrics.Instances(m.Registry, g.pools.Stats)
 	metrics.Serving(m.Registry, func() (requests, connections int) {
 		stats := g.server.Stats()
@@ -104,6 +106,14 @@ func (g *gateway) observe() {
 		}
 		return parts
 	})
+}
+
+// jobStats counts jobs; false while their store does not answer.
+func (g *gateway) jobStats() (queue.Stats, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	stats, err := g.queue.Stats(ctx)
+	return stats, err == nil
 }
 
 // forget drops what is counted of actions and packs that are gone.

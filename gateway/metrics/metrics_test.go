@@ -20,6 +20,7 @@ import (
 	"attune/envcache"
 	"attune/envcache/leasetest"
 	"attune/gateway/execution"
+	"attune/gateway/queue"
 	"attune/runtimes"
 	"attune/runtimes/container"
 	"attune/runtimes/container/containertest"
@@ -67,6 +68,7 @@ func everything(t testing.TB) *Registry {
 	Serving(r, func() (int, int) { return 1, 2 })
 	NewExecutions(r).Ended(&execution.Execution{Action: "demo.echo", Status: execution.StatusSucceeded})
 	Recording(r, func() execution.Stats { return execution.Stats{} })
+	Jobs(r, func() (queue.Stats, bool) { return queue.Stats{Waiting: 1}, true })
 	e := NewEnvironments(r, func() []envcache.Status { return nil })
 	e.Event(envcache.Event{Pack: "demo", Runtime: "python", Phase: envcache.PhasePublished})
 	Instances(r, func() runtimes.Stats {
