@@ -49,10 +49,11 @@ chaos: engine images ## crash gateways in 200 random ways (RACE=1; a failure pri
 	@$(if $(RACE),scripts/go.sh race)
 	$(TEST) ./tests/crash -run '^TestRandomCrashes$$' -crash.schedules=200
 
-judges: go ## hold a gateway against others' programs: schemathesis, MCP conformance, Chromium
+judges: go ## hold a gateway against others' programs: schemathesis, MCP conformance, Chromium, Standard Webhooks
 	@scripts/judges/schemathesis.sh
 	@scripts/judges/mcp.sh
 	@scripts/judges/docs.sh
+	@scripts/judges/webhooks.sh
 
 check: engine go $(STATICCHECK) ## tidy, format, vet, staticcheck, tests with -race, clean tree
 	@scripts/check.sh

@@ -23,6 +23,7 @@ missing() {
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$WORK/bin/" ./cmd/...
 mkdir "$WORK/packs"
 cp -R packs/core packs/shell_example "$WORK/packs/"
+if declare -F prepare >/dev/null; then prepare; fi # more packs
 
 # A long sleep is no finding, and nobody calls the outside world.
 ATTUNE__SERVER__PORT=0 ATTUNE__ENGINE=process ATTUNE__PACKS_BASE_DIR=$WORK/packs ATTUNE__STATE_DIR=$WORK/state \
