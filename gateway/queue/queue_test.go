@@ -202,10 +202,13 @@ func TestTakeoversAreAttempts(t *testing.T) {
 
 func TestLostClaimEndsTheAttempt(t *testing.T) {
 	t.Parallel()
-	cut := make(chan error, 1)
+	cut := make(chan struct{}, 1)
 	r := newRig(t, map[string]act{"plain": func(ctx context.Context, _ execution.Request) *execution.Error {
 		<-ctx.Done()
-		cut <- context.Cause(ctx)
+		select {
+		case cut <- struct{}{}:
+		default: // on a busy machine the claim can be lost, and taken again, more than once
+		}
 		return execution.NewError(execution.CodeCancelled, "request", "run", "cut", nil)
 	}})
 	r.limits.Lease = 150 * time.Millisecond
