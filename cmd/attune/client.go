@@ -53,6 +53,15 @@ func (f clientFlags) client(p *program) (*client, error) {
 	return &client{key: key, base: strings.TrimRight(base, "/"), http: &http.Client{}, silence: maxSilence}, nil
 }
 
+// ask makes one call of that gateway; see client.call.
+func (f clientFlags) ask(ctx context.Context, p *program, method, path string, body, v any) error {
+	gateway, err := f.client(p)
+	if err != nil {
+		return err
+	}
+	return gateway.call(ctx, method, path, body, v)
+}
+
 // KeyVariable names the variable that holds the API key of commands.
 const KeyVariable = "ATTUNE_KEY"
 

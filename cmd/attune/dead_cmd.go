@@ -77,12 +77,8 @@ func (c *DeadShowCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	gateway, err := c.client(p)
-	if err != nil {
-		return err
-	}
 	var raw json.RawMessage
-	if err := gateway.call(ctx, "GET", path, nil, &raw); err != nil {
+	if err := c.ask(ctx, p, "GET", path, nil, &raw); err != nil {
 		return err
 	}
 	return writeJSON(p.Stdout, raw)
@@ -105,12 +101,8 @@ func (c *DeadRedriveCmd) Run(ctx context.Context, p *program) error {
 
 // printNew prints the ID of the execution that a call makes.
 func printNew(ctx context.Context, p *program, flags clientFlags, path string) error {
-	gateway, err := flags.client(p)
-	if err != nil {
-		return err
-	}
 	var x execution.Execution
-	if err := gateway.call(ctx, "POST", path, nil, &x); err != nil {
+	if err := flags.ask(ctx, p, "POST", path, nil, &x); err != nil {
 		return err
 	}
 	fmt.Fprintln(p.Stdout, plain(x.ID))
@@ -129,9 +121,5 @@ func (c *DeadRmCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	gateway, err := c.client(p)
-	if err != nil {
-		return err
-	}
-	return gateway.call(ctx, "DELETE", path, nil, nil)
+	return c.ask(ctx, p, "DELETE", path, nil, nil)
 }

@@ -228,9 +228,5 @@ type KeyRevokeCmd struct {
 
 // Run revokes it.
 func (c *KeyRevokeCmd) Run(ctx context.Context, p *program) error {
-	gateway, err := c.client(p)
-	if err != nil {
-		return err
-	}
-	return gateway.call(ctx, "DELETE", "/api/v1/keys/"+url.PathEscape(c.ID), nil, nil)
+	return c.ask(ctx, p, "DELETE", "/api/v1/keys/"+url.PathEscape(c.ID), nil, nil)
 }

@@ -145,11 +145,7 @@ func (c *SecretRmCmd) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	gateway, err := c.client(p)
-	if err != nil {
-		return err
-	}
-	return gateway.call(ctx, "DELETE", path, nil, nil)
+	return c.ask(ctx, p, "DELETE", path, nil, nil)
 }
 
 // SecretKeygenCmd makes a key.
